@@ -1,0 +1,166 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+namespace lem {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Closes a file descriptor at the end of its scope.
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  ~FileDescriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+Status ErrnoStatus(int error, const fs::path& path, std::string_view action) {
+  const std::string text = fmt::format("cannot {} {}: {}", action, path.string(), std::strerror(error));
+  switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+      return NotFound("{}", text);
+    case EACCES:
+    case EPERM:
+      return PermissionDenied("{}", text);
+    case ENOSPC:
+    case EDQUOT:
+      return ResourceExhausted("{}", text);
+    default:
+      return Internal("{}", text);
+  }
+}
+
+struct OpenedFile {
+  int fd;
+  uint64_t size_bytes;
+};
+
+// O_NONBLOCK so that opening a FIFO cannot hang before the type is known.
+Result<OpenedFile> OpenRegular(const fs::path& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return ErrnoStatus(errno, path, "open");
+  struct stat info{};
+  if (::fstat(fd, &info) != 0) {
+    const int error = errno;
+    ::close(fd);
+    return ErrnoStatus(error, path, "stat");
+  }
+  if (!S_ISREG(info.st_mode)) {
+    ::close(fd);
+    return InvalidArgument("{} is {}, not a regular file", path.string(),
+                           S_ISDIR(info.st_mode) ? "a folder" : "a special file");
+  }
+  return OpenedFile{fd, static_cast<uint64_t>(info.st_size)};
+}
+
+fs::path XdgDir(const char* variable, const char* default_below_home) {
+  if (const char* value = std::getenv(variable); value != nullptr && value[0] == '/')
+    return fs::path(value) / "lemonade";
+  const char* home = std::getenv("HOME");
+  return fs::path(home != nullptr && home[0] != '\0' ? home : "/root") / default_below_home / "lemonade";
+}
+
+}  // namespace
+
+Result<MappedFile> MappedFile::Open(const fs::path& path) {
+  LEM_ASSIGN_OR_RETURN(const OpenedFile opened, OpenRegular(path));
+  const FileDescriptor fd(opened.fd);
+  MappedFile file;
+  if (opened.size_bytes == 0) return file;
+  void* address = ::mmap(nullptr, opened.size_bytes, PROT_READ, MAP_PRIVATE, fd.get(), 0);
+  if (address == MAP_FAILED) return ErrnoStatus(errno, path, "map");
+  file.data_ = static_cast<const std::byte*>(address);
+  file.size_ = opened.size_bytes;
+  return file;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+Result<std::string> ReadFile(const fs::path& path, size_t max_bytes) {
+  LEM_ASSIGN_OR_RETURN(const OpenedFile opened, OpenRegular(path));
+  const FileDescriptor fd(opened.fd);
+  if (opened.size_bytes > max_bytes) {
+    return ResourceExhausted("{} has {} bytes; at most {} are read", path.string(), opened.size_bytes, max_bytes);
+  }
+  std::string content(opened.size_bytes, '\0');
+  size_t done = 0;
+  while (done < content.size()) {
+    const ssize_t n = ::read(fd.get(), content.data() + done, content.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return ErrnoStatus(errno, path, "read");
+    if (n == 0) break;
+    done += static_cast<size_t>(n);
+  }
+  content.resize(done);
+  return content;
+}
+
+Status WriteFileAtomic(const fs::path& path, std::string_view content) {
+  const fs::path temporary = path.string() + fmt::format(".tmp-{}", ::getpid());
+  {
+    const FileDescriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+    if (fd.get() < 0) return ErrnoStatus(errno, temporary, "create");
+    size_t done = 0;
+    while (done < content.size()) {
+      const ssize_t n = ::write(fd.get(), content.data() + done, content.size() - done);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) {
+        const int error = errno;
+        ::unlink(temporary.c_str());
+        return ErrnoStatus(error, temporary, "write");
+      }
+      done += static_cast<size_t>(n);
+    }
+    if (::fsync(fd.get()) != 0) {
+      const int error = errno;
+      ::unlink(temporary.c_str());
+      return ErrnoStatus(error, temporary, "sync");
+    }
+  }
+  if (::rename(temporary.c_str(), path.c_str()) != 0) {
+    const int error = errno;
+    ::unlink(temporary.c_str());
+    return ErrnoStatus(error, path, "rename to");
+  }
+  const FileDescriptor folder(::open(path.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (folder.get() >= 0) ::fsync(folder.get());
+  return OkStatus();
+}
+
+fs::path DataDir() {
+  if (const char* value = std::getenv("LEM_DATA_DIR"); value != nullptr && value[0] != '\0') return value;
+  return XdgDir("XDG_DATA_HOME", ".local/share");
+}
+fs::path ConfigDir() { return XdgDir("XDG_CONFIG_HOME", ".config"); }
+fs::path CacheDir() { return XdgDir("XDG_CACHE_HOME", ".cache"); }
+fs::path StateDir() { return XdgDir("XDG_STATE_HOME", ".local/state"); }
+
+}  // namespace lem

@@ -1,0 +1,63 @@
+#include "base/file.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+
+namespace lem {
+namespace {
+
+namespace fs = std::filesystem;
+
+class FileTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    dir_ = fs::temp_directory_path() / fmt::format("lem-file-test-{}", ::getpid());
+    fs::create_directories(dir_);
+  }
+  void TearDown() override { fs::remove_all(dir_); }
+  fs::path dir_;
+};
+
+TEST_F(FileTest, WritesWholeFilesAndReadsThemBack) {
+  const fs::path path = dir_ / "a.txt";
+  ASSERT_TRUE(WriteFileAtomic(path, "first").ok());
+  ASSERT_TRUE(WriteFileAtomic(path, "second").ok());
+  EXPECT_EQ(*ReadFile(path), "second");
+  EXPECT_EQ(std::distance(fs::directory_iterator(dir_), fs::directory_iterator()), 1);
+  EXPECT_EQ(ReadFile(path, 3).status().code(), StatusCode::kResourceExhausted);
+}
+
+TEST_F(FileTest, MapsRegularFilesOnly) {
+  const fs::path path = dir_ / "a.bin";
+  ASSERT_TRUE(WriteFileAtomic(path, "abc").ok());
+  Result<MappedFile> opened = MappedFile::Open(path);
+  ASSERT_TRUE(opened.ok());
+  const std::byte* address = opened->bytes().data();
+  MappedFile moved = std::move(*opened);
+  EXPECT_EQ(moved.bytes().data(), address);
+  EXPECT_EQ(moved.bytes().size(), 3u);
+  EXPECT_EQ(MappedFile::Open(dir_ / "none").status().code(), StatusCode::kNotFound);
+  EXPECT_EQ(MappedFile::Open(dir_).status().code(), StatusCode::kInvalidArgument);
+  ASSERT_EQ(::mkfifo((dir_ / "fifo").c_str(), 0600), 0);
+  EXPECT_EQ(MappedFile::Open(dir_ / "fifo").status().code(), StatusCode::kInvalidArgument);
+  ASSERT_TRUE(WriteFileAtomic(dir_ / "empty", "").ok());
+  EXPECT_TRUE(MappedFile::Open(dir_ / "empty")->bytes().empty());
+}
+
+TEST(XdgTest, FollowsTheEnvironment) {
+  ::setenv("XDG_DATA_HOME", "/tmp/xdg-data", 1);
+  ::unsetenv("LEM_DATA_DIR");
+  EXPECT_EQ(DataDir(), fs::path("/tmp/xdg-data/lemonade"));
+  ::setenv("XDG_DATA_HOME", "relative", 1);  // the specification says: ignore relative paths
+  ::setenv("HOME", "/home/someone", 1);
+  EXPECT_EQ(DataDir(), fs::path("/home/someone/.local/share/lemonade"));
+  ::setenv("LEM_DATA_DIR", "/elsewhere", 1);
+  EXPECT_EQ(DataDir(), fs::path("/elsewhere"));
+}
+
+}  // namespace
+}  // namespace lem
