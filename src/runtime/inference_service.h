@@ -1,0 +1,80 @@
+// The one door to inference for the CLI and the server: request in, events out, deadline, cancel.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "request/request.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace lem {
+
+enum class ModelState { kLoading, kReady, kFailed };
+
+// What callers may know of a loaded model. Pointers live as long as the service. Tokeniser and template are
+// thread-safe.
+struct ModelInfo {
+  std::string id;
+  std::string path;
+  ModelState state = ModelState::kLoading;
+  Status error;              // for kFailed
+  std::string architecture;  // "llama"
+  std::string quantization;  // "Q4_1"
+  uint64_t num_parameters = 0;
+  uint64_t size_bytes = 0;
+  int32_t context_length = 0;                   // longest prompt + answer served
+  int64_t created_unix_s = 0;                   // modification time of the file
+  const Tokenizer* tokenizer = nullptr;         // null until ready
+  const ChatTemplate* chat_template = nullptr;  // null until ready
+};
+
+// A running generation. The owner polls events from one thread; destroying it cancels. Events of one generation come in
+// order and end with exactly one FinishedEvent.
+class Generation {
+ public:
+  virtual ~Generation() = default;
+  // The next event if there is one now.
+  virtual std::optional<Event> Poll() = 0;
+  // Blocks until there is one. REQUIRES: FinishedEvent has not been taken.
+  virtual Event Wait() = 0;
+  // `notify` is called from the engine's thread whenever Poll has become worth calling; it must be quick (post to an
+  // event loop). Called at once if events are waiting. Not called again before the queue has been drained by Poll.
+  virtual void SetNotify(std::function<void()> notify) = 0;
+  virtual void Cancel() = 0;
+};
+
+// Numbers for /metrics, read at any time.
+struct ServiceStats {
+  uint64_t requests_total = 0, requests_failed = 0, requests_cancelled = 0;
+  uint64_t prompt_tokens_total = 0, generated_tokens_total = 0;
+  int32_t running = 0, waiting = 0;
+  uint64_t kv_blocks_total = 0, kv_blocks_used = 0;
+  uint64_t steps_total = 0;
+};
+
+class InferenceService {
+ public:
+  virtual ~InferenceService() = default;
+
+  virtual std::vector<ModelInfo> Models() const = 0;
+  // Empty id = the only or first model. NotFound names the ids there are.
+  virtual Result<ModelInfo> FindModel(const std::string& id) const = 0;
+  // True when every model asked for at start is kReady.
+  virtual bool Ready() const = 0;
+
+  // Checks and queues. Errors: NotFound (model), InvalidArgument (empty prompt, token id outside the vocabulary, prompt
+  // + max_tokens longer than the context: with the numbers), ResourceExhausted (queue full), Unavailable (loading,
+  // draining).
+  virtual Result<std::unique_ptr<Generation>> Submit(GenerateRequest request) = 0;
+
+  virtual ServiceStats Stats() const = 0;
+  // Refuses new requests from now on; waits for running ones until `deadline`, then cancels them.
+  virtual void Drain(Clock::time_point deadline) = 0;
+};
+
+}  // namespace lem
