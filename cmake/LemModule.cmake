@@ -26,3 +26,11 @@ function(lem_test)
   add_test(NAME ${ARG_NAME} COMMAND ${ARG_NAME})
   set_tests_properties(${ARG_NAME} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT_S})
 endfunction()
+
+# lem_fuzzer(NAME gguf DEPS lem_formats): libFuzzer program <name>_fuzzer from fuzz/<name>_fuzzer.cc.
+function(lem_fuzzer)
+  cmake_parse_arguments(ARG "" "NAME" "DEPS" ${ARGN})
+  add_executable(${ARG_NAME}_fuzzer ${ARG_NAME}_fuzzer.cc)
+  target_link_libraries(${ARG_NAME}_fuzzer PRIVATE lem_options ${ARG_DEPS})
+  target_link_options(${ARG_NAME}_fuzzer PRIVATE -fsanitize=fuzzer)
+endfunction()
