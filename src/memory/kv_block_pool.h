@@ -1,0 +1,55 @@
+// The allocator of KV cache blocks: fixed-size blocks in one reserved range of addresses.
+//
+// Memory is reserved once and committed by the first touch, so a large pool costs only what is used. Blocks are
+// counted, so that sequences can share them. Not thread-safe: the engine's thread owns it; the counters may be read by
+// any.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/status.h"
+
+namespace lem {
+
+using BlockId = int32_t;
+
+class KvBlockPool {
+ public:
+  // Errors: ResourceExhausted if the range cannot be reserved. REQUIRES: block_bytes > 0, num_blocks > 0.
+  static Result<std::unique_ptr<KvBlockPool>> Create(size_t block_bytes, int64_t num_blocks);
+  ~KvBlockPool();
+  KvBlockPool(const KvBlockPool&) = delete;
+  KvBlockPool& operator=(const KvBlockPool&) = delete;
+
+  // A block with one reference, or nullopt when all are in use. The lowest free ids are not preferred: the block freed
+  // last comes first, since its memory is committed and warm.
+  std::optional<BlockId> Allocate();
+  void AddReference(BlockId id);
+  // The block is free again when its last reference goes.
+  void Release(BlockId id);
+
+  std::byte* base() const { return base_; }
+  size_t block_bytes() const { return block_bytes_; }
+  int64_t num_blocks() const { return num_blocks_; }
+  int64_t num_used() const { return num_used_.load(std::memory_order_relaxed); }
+  int64_t num_free() const { return num_blocks_ - num_used(); }
+
+ private:
+  KvBlockPool(std::byte* base, size_t block_bytes, int64_t num_blocks);
+
+  std::byte* const base_;
+  const size_t block_bytes_;
+  const int64_t num_blocks_;
+  std::vector<int32_t> references_;  // [num_blocks]; 0 = free
+  std::vector<BlockId> free_;        // stack of blocks that were used before
+  BlockId next_fresh_ = 0;           // blocks from here on were never used
+  std::atomic<int64_t> num_used_{0};
+};
+
+}  // namespace lem
