@@ -299,7 +299,7 @@ std::string GgufFile::Describe(std::string_view key) const {
       return QuoteForMessage(AsText(entry->value));
     case GgufType::kArray:
       return fmt::format("[{} {}{}]", entry->num_elements, GgufTypeName(entry->element_type),
-                         entry->num_elements == 1 ? "" : "s");
+                         entry->element_type == GgufType::kString && entry->num_elements != 1 ? "s" : "");
     case GgufType::kBool:
       return value[0] != std::byte{0} ? "true" : "false";
     case GgufType::kFloat32:
