@@ -1,0 +1,78 @@
+#include <algorithm>
+#include <map>
+
+#include "base/log.h"
+#include "models/gguf_tokenizer.h"
+#include "models/model.h"
+
+namespace lem {
+namespace {
+
+// Binds one slot of the graph to the tensor of its name, after checking that the shapes agree.
+Result<WeightHandle> BindWeight(const WeightInfo& info, const std::shared_ptr<const GgufFile>& file,
+                                WeightTable& table) {
+  const GgufTensor* tensor = file->FindTensor(info.name);
+  if (tensor == nullptr) return NotFound("the file has no tensor {}", info.name);
+  const bool is_vector = info.rows == 1;
+  const std::vector<uint64_t> expected =
+      is_vector ? std::vector<uint64_t>{static_cast<uint64_t>(info.cols)}
+                : std::vector<uint64_t>{static_cast<uint64_t>(info.cols), static_cast<uint64_t>(info.rows)};
+  std::vector<uint64_t> found = tensor->dims;
+  while (found.size() > expected.size() && found.back() == 1) found.pop_back();
+  if (found != expected) {
+    return InvalidArgument("tensor {} has shape [{}]; the model's other sizes need [{}]", info.name,
+                           fmt::join(found, ", "), fmt::join(expected, ", "));
+  }
+  const std::optional<uint64_t> row_bytes = RowBytes(tensor->dtype, static_cast<uint64_t>(info.cols));
+  if (!row_bytes || tensor->bytes.size() != *row_bytes * static_cast<uint64_t>(info.rows)) {
+    return DataLoss("tensor {} has {} bytes, which is not {} rows of {} {} values", info.name, tensor->bytes.size(),
+                    info.rows, info.cols, GetDTypeInfo(tensor->dtype).name);
+  }
+  WeightDesc desc{info.name, tensor->dtype, Layout::kGgufRows, info.rows, info.cols, *row_bytes};
+  return table.Add(std::move(desc), tensor->bytes, file);
+}
+
+// The type that most bytes of the matrices inside the layers have.
+std::string MainQuantization(const GgufFile& file) {
+  std::map<std::string_view, uint64_t> bytes_of;
+  for (const GgufTensor& tensor : file.tensors()) {
+    const uint64_t weight = tensor.name.starts_with("blk.") ? 1 : 0;
+    if (tensor.dims.size() > 1) bytes_of[GetDTypeInfo(tensor.dtype).name] += tensor.bytes.size() * weight;
+  }
+  const auto most = std::ranges::max_element(bytes_of, {}, [](const auto& entry) { return entry.second; });
+  return most == bytes_of.end() ? "unknown" : std::string(most->first);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Model>> LoadModel(const std::filesystem::path& path) {
+  LEM_ASSIGN_OR_RETURN(GgufFile opened, GgufFile::Open(path));
+  const auto file = std::make_shared<const GgufFile>(std::move(opened));
+  auto model = std::make_unique<Model>();
+  LEM_ASSIGN_OR_RETURN(model->config, ReadModelConfig(*file));
+  model->graph =
+      model->config.architecture == "gemma3" ? BuildGemma3Graph(model->config) : BuildLlamaGraph(model->config);
+  for (const WeightInfo& info : model->graph.weights) {
+    LEM_ASSIGN_OR_RETURN(const WeightHandle handle, BindWeight(info, file, model->weights));
+    model->bound_weights.push_back(handle);
+  }
+  LEM_ASSIGN_OR_RETURN(model->tokenizer, LoadTokenizer(file));
+  if (model->tokenizer->vocab_size() > model->config.vocab_size) {
+    return DataLoss("the tokeniser has {} tokens and the embedding table only {} rows", model->tokenizer->vocab_size(),
+                    model->config.vocab_size);
+  }
+  LEM_ASSIGN_OR_RETURN(const std::string_view source, file->GetStringOr("tokenizer.chat_template", ""));
+  if (source.empty()) {
+    model->chat_template = ChatTemplate::ChatMl();
+  } else {
+    Result<std::unique_ptr<ChatTemplate>> parsed = ChatTemplate::Create(source);
+    if (!parsed.ok()) return std::move(parsed).status().WithContext("the model's chat template");
+    model->chat_template = std::move(*parsed);
+  }
+  model->quantization = MainQuantization(*file);
+  for (const GgufTensor& tensor : file->tensors()) model->num_parameters += tensor.num_elements();
+  model->file_bytes = file->file_bytes().size();
+  return model;
+}
+
+}  // namespace lem
