@@ -43,6 +43,16 @@ std::string MainQuantization(const GgufFile& file) {
   return most == bytes_of.end() ? "unknown" : std::string(most->first);
 }
 
+// A template that cannot be used must not keep a model from completing text: it is reported and ChatML stands in, which
+// `lem show` says too.
+std::unique_ptr<ChatTemplate> MakeChatTemplate(std::string_view source) {
+  if (source.empty()) return ChatTemplate::ChatMl();
+  Result<std::unique_ptr<ChatTemplate>> parsed = ChatTemplate::Create(source);
+  if (parsed.ok()) return std::move(*parsed);
+  LogWarning("the model's chat template cannot be used, ChatML is used instead: {}", parsed.status().message());
+  return ChatTemplate::ChatMl();
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Model>> LoadModel(const std::filesystem::path& path) {
@@ -62,13 +72,7 @@ Result<std::unique_ptr<Model>> LoadModel(const std::filesystem::path& path) {
                     model->config.vocab_size);
   }
   LEM_ASSIGN_OR_RETURN(const std::string_view source, file->GetStringOr("tokenizer.chat_template", ""));
-  if (source.empty()) {
-    model->chat_template = ChatTemplate::ChatMl();
-  } else {
-    Result<std::unique_ptr<ChatTemplate>> parsed = ChatTemplate::Create(source);
-    if (!parsed.ok()) return std::move(parsed).status().WithContext("the model's chat template");
-    model->chat_template = std::move(*parsed);
-  }
+  model->chat_template = MakeChatTemplate(source);
   model->quantization = MainQuantization(*file);
   for (const GgufTensor& tensor : file->tensors()) model->num_parameters += tensor.num_elements();
   model->file_bytes = file->file_bytes().size();
