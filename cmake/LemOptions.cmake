@@ -19,11 +19,11 @@ endif()
 add_library(lem_options INTERFACE)
 target_include_directories(lem_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
 target_compile_options(lem_options INTERFACE
-  -Wall -Wextra -Wconversion -Wno-sign-conversion -Wshadow -Wnon-virtual-dtor -fno-omit-frame-pointer
+  -Wall -Wextra -Wconversion -Wno-sign-conversion -Wno-missing-field-initializers -Wshadow -Wnon-virtual-dtor -fno-omit-frame-pointer
   # Numerics classes (ARCHITECTURE.md) fix the order and the rounding of every sum: the compiler may not fuse on its own.
   -ffp-contract=off)
 if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
-  target_compile_options(lem_options INTERFACE -Wthread-safety -Wno-vla-cxx-extension)
+  target_compile_options(lem_options INTERFACE -Wthread-safety -Wno-missing-designated-field-initializers)
   target_link_options(lem_options INTERFACE -fuse-ld=lld-19)
 endif()
 if(LEM_WERROR)

@@ -1,0 +1,433 @@
+#include "runtime/local_service.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "base/log.h"
+#include "base/thread_pool.h"
+#include "device/cpu/cpu_device.h"
+#include "kernels/kernels.h"
+#include "runtime/event_queue.h"
+#include "scheduler/scheduler.h"
+
+namespace lem {
+namespace {
+
+double MillisecondsSince(Clock::time_point begin) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+}
+
+int64_t ModificationTime(const std::filesystem::path& path) {
+  struct stat info{};
+  return ::stat(path.c_str(), &info) == 0 ? static_cast<int64_t>(info.st_mtime) : 0;
+}
+
+}  // namespace
+
+class LocalService::Impl {
+ public:
+  explicit Impl(LocalServiceOptions options)
+      : options_(std::move(options)),
+        kernels_(BestKernelTable()),
+        pool_(options_.num_threads),
+        scheduler_(static_cast<int32_t>(options_.models.size())) {
+    devices_.Add(MakeCpuDevice(pool_, kernels_));
+    for (const ModelSource& source : options_.models) {
+      auto slot = std::make_unique<Slot>();
+      slot->info.id = source.id;
+      slot->info.path = source.path.string();
+      slot->info.created_unix_s = ModificationTime(source.path);
+      slots_.push_back(std::move(slot));
+    }
+    engine_thread_ = std::thread([this] { EngineLoop(); });
+    loader_thread_ = std::thread([this] { LoadAll(); });
+  }
+
+  ~Impl() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    changed_.notify_all();
+    loader_thread_.join();
+    engine_thread_.join();
+  }
+
+  Status WaitUntilLoaded() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return NumLoading() == 0; });
+    for (const auto& slot : slots_) {
+      if (!slot->info.error.ok()) return slot->info.error;
+    }
+    return OkStatus();
+  }
+
+  std::vector<ModelInfo> Models() const {
+    const std::lock_guard lock(mutex_);
+    std::vector<ModelInfo> models;
+    for (const auto& slot : slots_) models.push_back(slot->info);
+    return models;
+  }
+
+  Result<ModelInfo> FindModel(const std::string& id) const {
+    const std::lock_guard lock(mutex_);
+    LEM_ASSIGN_OR_RETURN(const size_t idx, FindSlot(id));
+    return slots_[idx]->info;
+  }
+
+  bool Ready() const {
+    const std::lock_guard lock(mutex_);
+    return std::ranges::all_of(slots_, [](const auto& slot) { return slot->info.state == ModelState::kReady; });
+  }
+
+  // What a caller holds: the queue, and the way to cancel.
+  class Handle : public Generation {
+   public:
+    Handle(Impl& service, std::shared_ptr<EventQueue> queue, std::shared_ptr<CancelToken> cancel)
+        : service_(service), queue_(std::move(queue)), cancel_(std::move(cancel)) {}
+    ~Handle() override {
+      queue_->SetNotify(nullptr);
+      Cancel();
+    }
+    std::optional<Event> Poll() override { return queue_->Poll(); }
+    Event Wait() override { return queue_->Wait(); }
+    void SetNotify(std::function<void()> notify) override { queue_->SetNotify(std::move(notify)); }
+    void Cancel() override {
+      if (cancel_->cancelled()) return;
+      cancel_->Cancel();
+      service_.changed_.notify_all();
+    }
+
+   private:
+    Impl& service_;
+    std::shared_ptr<EventQueue> queue_;
+    std::shared_ptr<CancelToken> cancel_;
+  };
+
+  Result<std::unique_ptr<Generation>> Submit(GenerateRequest request) {
+    LEM_TRY(CheckSamplingParams(request.sampling));
+    const std::lock_guard lock(mutex_);
+    if (draining_) return Unavailable("the server is shutting down and takes no new requests");
+    LEM_ASSIGN_OR_RETURN(const size_t idx, FindSlot(request.model));
+    const Slot& slot = *slots_[idx];
+    if (slot.info.state == ModelState::kLoading)
+      return Unavailable("model '{}' is still loading; try again soon", slot.info.id);
+    if (slot.info.state == ModelState::kFailed) return slot.info.error;
+    LEM_TRY(CheckRequest(request, slot));
+    if (scheduler_waiting_ >= options_.max_waiting) {
+      return ResourceExhausted("{} requests are waiting already; try again later", scheduler_waiting_);
+    }
+    auto job = std::make_unique<Job>();
+    job->id = next_id_++;
+    job->model = static_cast<int32_t>(idx);
+    job->request = std::make_shared<const GenerateRequest>(std::move(request));
+    job->queue = std::make_shared<EventQueue>();
+    job->cancel = std::make_shared<CancelToken>();
+    auto handle = std::make_unique<Handle>(*this, job->queue, job->cancel);
+    arrived_.push_back(std::move(job));
+    ++scheduler_waiting_;
+    ++stats_.requests_total;
+    changed_.notify_all();
+    return std::unique_ptr<Generation>(std::move(handle));
+  }
+
+  ServiceStats Stats() const {
+    const std::lock_guard lock(mutex_);
+    ServiceStats stats = stats_;
+    for (const auto& slot : slots_) {
+      if (slot->info.state != ModelState::kReady) continue;
+      stats.kv_blocks_total += static_cast<uint64_t>(slot->engine->kv_pool().num_blocks());
+      stats.kv_blocks_used += static_cast<uint64_t>(slot->engine->kv_pool().num_used());
+    }
+    return stats;
+  }
+
+  void Drain(Clock::time_point deadline) {
+    std::unique_lock lock(mutex_);
+    draining_ = true;
+    changed_.notify_all();
+    const auto idle = [this] { return arrived_.empty() && num_active_ == 0; };
+    if (!changed_.wait_until(lock, deadline, idle)) {
+      cancel_all_ = true;
+      changed_.notify_all();
+      changed_.wait(lock, idle);
+    }
+  }
+
+ private:
+  // A model and its engine. `info` is guarded by mutex_; the rest is written by the loader before the state turns
+  // kReady and then belongs to the engine's thread.
+  struct Slot {
+    ModelInfo info;
+    std::unique_ptr<Model> model;
+    std::unique_ptr<Engine> engine;
+  };
+  struct Job {
+    SequenceId id = 0;
+    int32_t model = 0;
+    std::shared_ptr<const GenerateRequest> request;
+    std::shared_ptr<EventQueue> queue;
+    std::shared_ptr<CancelToken> cancel;
+    Clock::time_point submitted = Clock::now();
+    double queue_ms = 0;
+    bool admitted = false;
+  };
+
+  size_t NumLoading() const {
+    return static_cast<size_t>(
+        std::ranges::count_if(slots_, [](const auto& slot) { return slot->info.state == ModelState::kLoading; }));
+  }
+
+  Result<size_t> FindSlot(const std::string& id) const {
+    if (id.empty() && !slots_.empty()) return size_t{0};
+    std::vector<std::string> ids;
+    for (size_t i = 0; i < slots_.size(); ++i) {
+      if (slots_[i]->info.id == id) return i;
+      ids.push_back(slots_[i]->info.id);
+    }
+    return NotFound("there is no model '{}'; models served here: {}", id, fmt::join(ids, ", "));
+  }
+
+  static Status CheckRequest(const GenerateRequest& request, const Slot& slot) {
+    if (request.prompt.empty()) return InvalidArgument("the prompt is empty; at least one token is needed");
+    for (size_t i = 0; i < request.prompt.size(); ++i) {
+      const int32_t token = request.prompt[i];
+      if (token < 0 || token >= slot.model->config.vocab_size) {
+        return InvalidArgument("prompt token {} is id {}; allowed: 0 to {}", i, token,
+                               slot.model->config.vocab_size - 1);
+      }
+    }
+    const auto prompt_size = static_cast<int64_t>(request.prompt.size());
+    const int64_t context = slot.engine->context_length();
+    // With max_tokens unset there must be room for one token of answer.
+    const int64_t answer = request.max_tokens < 0 ? 1 : request.max_tokens;
+    if (prompt_size + answer > context) {
+      return InvalidArgument(
+          "the prompt has {} tokens and the answer may have {}; together at most {} fit the context of model '{}': "
+          "shorten "
+          "the prompt or lower max_tokens",
+          prompt_size, answer, context, slot.info.id);
+    }
+    if (request.num_logprobs > 20) return InvalidArgument("logprobs is {}; allowed: 0 to 20", request.num_logprobs);
+    return OkStatus();
+  }
+
+  // --- loading ---
+
+  void LoadAll() {
+    for (const auto& slot : slots_) {
+      {
+        const std::lock_guard lock(mutex_);
+        if (stopping_) return;
+      }
+      const Clock::time_point begin = Clock::now();
+      Status status = Load(*slot);
+      const std::lock_guard lock(mutex_);
+      if (status.ok()) {
+        slot->info.state = ModelState::kReady;
+        LogDebug("model {} loaded in {:.0f} ms", slot->info.id, MillisecondsSince(begin));
+      } else {
+        slot->info.state = ModelState::kFailed;
+        slot->info.error = std::move(status).WithContext(fmt::format("model '{}' cannot be loaded", slot->info.id));
+        LogError("{}", slot->info.error.message());
+      }
+      changed_.notify_all();
+    }
+  }
+
+  Status Load(Slot& slot) {
+    LEM_ASSIGN_OR_RETURN(slot.model, LoadModel(slot.info.path));
+    LEM_ASSIGN_OR_RETURN(slot.engine, Engine::Create(*slot.model, devices_, kernels_, options_.engine));
+    const std::lock_guard lock(mutex_);
+    const Model& model = *slot.model;
+    slot.info.architecture = model.config.architecture;
+    slot.info.quantization = model.quantization;
+    slot.info.num_parameters = model.num_parameters;
+    slot.info.size_bytes = model.file_bytes;
+    slot.info.context_length = static_cast<int32_t>(slot.engine->context_length());
+    slot.info.tokenizer = model.tokenizer.get();
+    slot.info.chat_template = model.chat_template.get();
+    return OkStatus();
+  }
+
+  // --- the engine's thread ---
+
+  void EngineLoop() {
+    for (;;) {
+      {
+        std::unique_lock lock(mutex_);
+        TakeArrivals();
+        if (jobs_.empty()) {
+          changed_.wait(lock, [this] { return stopping_ || !arrived_.empty() || cancel_all_; });
+          if (stopping_) break;
+          TakeArrivals();
+        }
+        if (stopping_) break;
+      }
+      EndCancelledAndLate();
+      StepOnce();
+    }
+    // Owners of what is left must not wait for ever.
+    while (!jobs_.empty())
+      Finish(jobs_.begin()->first, FinishReason::kCancelled, Cancelled("the service has stopped"), {});
+  }
+
+  // REQUIRES: mutex_ held.
+  void TakeArrivals() {
+    for (std::unique_ptr<Job>& job : arrived_) {
+      const Engine& engine = *slots_[static_cast<size_t>(job->model)]->engine;
+      scheduler_.Enqueue({.id = job->id,
+                          .model = job->model,
+                          .prompt_tokens = static_cast<int64_t>(job->request->prompt.size()),
+                          .max_blocks = engine.BlocksFor(*job->request),
+                          .outputs_every_row = job->request->prompt_logprobs});
+      const int64_t position = *scheduler_.PositionOf(job->id);
+      job->queue->Emit(QueuedEvent{static_cast<int32_t>(position)});
+      const SequenceId id = job->id;
+      jobs_.emplace(id, std::move(job));
+      ++num_active_;
+    }
+    arrived_.clear();
+  }
+
+  void EndCancelledAndLate() {
+    const Clock::time_point now = Clock::now();
+    bool cancel_all = false;
+    {
+      const std::lock_guard lock(mutex_);
+      cancel_all = cancel_all_;
+    }
+    std::vector<SequenceId> cancelled, late;
+    for (const auto& [id, job] : jobs_) {
+      if (cancel_all || job->cancel->cancelled()) {
+        cancelled.push_back(id);
+      } else if (now >= job->request->deadline) {
+        late.push_back(id);
+      }
+    }
+    for (const SequenceId id : cancelled) Abort(id, FinishReason::kCancelled, Cancelled("the request was cancelled"));
+    for (const SequenceId id : late)
+      Abort(id, FinishReason::kError, DeadlineExceeded("the request's deadline has passed"));
+  }
+
+  void Abort(SequenceId id, FinishReason reason, Status status) {
+    const Job& job = *jobs_.at(id);
+    Engine& engine = *slots_[static_cast<size_t>(job.model)]->engine;
+    const Usage usage = job.admitted ? engine.UsageOf(id) : Usage{};
+    engine.Remove(id);
+    Finish(id, reason, std::move(status), usage);
+  }
+
+  // REQUIRES: the engine has forgotten the sequence.
+  void Finish(SequenceId id, FinishReason reason, Status status, Usage usage) {
+    const auto it = jobs_.find(id);
+    const std::unique_ptr<Job> job = std::move(it->second);
+    jobs_.erase(it);
+    scheduler_.Remove(id);
+    usage.queue_ms = job->queue_ms;
+    {
+      const std::lock_guard lock(mutex_);
+      if (!job->admitted) --scheduler_waiting_;
+      if (reason == FinishReason::kError) ++stats_.requests_failed;
+      if (reason == FinishReason::kCancelled) ++stats_.requests_cancelled;
+      stats_.waiting = static_cast<int32_t>(scheduler_.num_waiting());
+      stats_.running = static_cast<int32_t>(scheduler_.num_running());
+      --num_active_;
+    }
+    job->queue->Emit(FinishedEvent{reason, std::move(status), usage});
+    changed_.notify_all();
+  }
+
+  std::vector<ModelCapacity> Capacities() const {
+    std::vector<ModelCapacity> capacities(slots_.size());
+    const std::lock_guard lock(mutex_);
+    for (size_t i = 0; i < slots_.size(); ++i) {
+      if (slots_[i]->info.state != ModelState::kReady) continue;
+      const Engine& engine = *slots_[i]->engine;
+      capacities[i] = {.free_blocks = engine.kv_pool().num_free(),
+                       .max_step_tokens = engine.max_step_tokens(),
+                       .max_step_outputs = engine.max_step_outputs(),
+                       .max_running = std::min(engine.max_step_tokens(), engine.max_step_outputs())};
+    }
+    return capacities;
+  }
+
+  void StepOnce() {
+    const Decision decision = scheduler_.Next(Capacities());
+    for (const SequenceId id : decision.admitted) {
+      Job& job = *jobs_.at(id);
+      job.admitted = true;
+      job.queue_ms = MillisecondsSince(job.submitted);
+      slots_[static_cast<size_t>(job.model)]->engine->Add(id, job.request, job.queue);
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      scheduler_waiting_ -= static_cast<int64_t>(decision.admitted.size());
+      stats_.waiting = static_cast<int32_t>(scheduler_.num_waiting());
+      stats_.running = static_cast<int32_t>(scheduler_.num_running());
+    }
+    if (decision.model < 0) return;
+    Engine& engine = *slots_[static_cast<size_t>(decision.model)]->engine;
+    std::vector<EngineRows> rows;
+    for (const StepRows& row : decision.rows) rows.push_back({row.id, row.num_tokens});
+    Result<std::vector<Engine::FinishedSequence>> finished = engine.Step(rows);
+    if (!finished.ok()) {
+      LogError("a step of model {} failed: {}", slots_[static_cast<size_t>(decision.model)]->info.id,
+               finished.status().message());
+      for (const StepRows& row : decision.rows) Abort(row.id, FinishReason::kError, finished.status());
+      return;
+    }
+    scheduler_.StepDone(decision.rows);
+    CountStep(*finished);
+    for (const Engine::FinishedSequence& f : *finished) Finish(f.id, f.reason, OkStatus(), f.usage);
+  }
+
+  void CountStep(const std::vector<Engine::FinishedSequence>& finished) {
+    const std::lock_guard lock(mutex_);
+    ++stats_.steps_total;
+    for (const Engine::FinishedSequence& f : finished) {
+      stats_.generated_tokens_total += static_cast<uint64_t>(f.usage.completion_tokens);
+      stats_.prompt_tokens_total += static_cast<uint64_t>(f.usage.prompt_tokens);
+    }
+  }
+
+  const LocalServiceOptions options_;
+  const KernelTable& kernels_;
+  ThreadPool pool_;
+  DeviceRegistry devices_;
+  std::vector<std::unique_ptr<Slot>> slots_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;  // arrivals, cancels, loads, finished requests, stop
+  std::vector<std::unique_ptr<Job>> arrived_;
+  SequenceId next_id_ = 1;
+  int64_t scheduler_waiting_ = 0;  // submitted and not admitted
+  int64_t num_active_ = 0;         // taken by the engine's thread and not finished
+  ServiceStats stats_;
+  bool stopping_ = false, draining_ = false, cancel_all_ = false;
+
+  // Of the engine's thread alone.
+  Scheduler scheduler_;
+  std::map<SequenceId, std::unique_ptr<Job>> jobs_;
+
+  std::thread engine_thread_, loader_thread_;
+};
+
+LocalService::LocalService(LocalServiceOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
+LocalService::~LocalService() = default;
+Status LocalService::WaitUntilLoaded() { return impl_->WaitUntilLoaded(); }
+std::vector<ModelInfo> LocalService::Models() const { return impl_->Models(); }
+Result<ModelInfo> LocalService::FindModel(const std::string& id) const { return impl_->FindModel(id); }
+bool LocalService::Ready() const { return impl_->Ready(); }
+Result<std::unique_ptr<Generation>> LocalService::Submit(GenerateRequest request) {
+  return impl_->Submit(std::move(request));
+}
+ServiceStats LocalService::Stats() const { return impl_->Stats(); }
+void LocalService::Drain(Clock::time_point deadline) { impl_->Drain(deadline); }
+
+}  // namespace lem

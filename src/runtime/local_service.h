@@ -1,0 +1,47 @@
+// The InferenceService of this process: loads models, and runs one engine thread that joins scheduler and engines.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "runtime/inference_service.h"
+
+namespace lem {
+
+struct ModelSource {
+  std::string id;
+  std::filesystem::path path;
+};
+
+struct LocalServiceOptions {
+  std::vector<ModelSource> models;  // at least one
+  int32_t num_threads = 0;          // of the compute pool; 0 = one a processor
+  EngineOptions engine;             // for every model
+  int64_t max_waiting = 1024;       // queued requests before new ones are refused
+};
+
+// Returns at once; models load in the background (InferenceService::Ready, WaitUntilLoaded).
+class LocalService : public InferenceService {
+ public:
+  explicit LocalService(LocalServiceOptions options);
+  ~LocalService() override;
+
+  // Blocks until every model has loaded or failed. Errors: that of the first model that failed, naming it.
+  Status WaitUntilLoaded();
+
+  std::vector<ModelInfo> Models() const override;
+  Result<ModelInfo> FindModel(const std::string& id) const override;
+  bool Ready() const override;
+  Result<std::unique_ptr<Generation>> Submit(GenerateRequest request) override;
+  ServiceStats Stats() const override;
+  void Drain(Clock::time_point deadline) override;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lem
