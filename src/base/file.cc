@@ -150,7 +150,8 @@ Status WriteFileAtomic(const fs::path& path, std::string_view content) {
     ::unlink(temporary.c_str());
     return ErrnoStatus(error, path, "rename to");
   }
-  const FileDescriptor folder(::open(path.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const fs::path parent = path.has_parent_path() ? path.parent_path() : ".";
+  const FileDescriptor folder(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (folder.get() >= 0) ::fsync(folder.get());
   return OkStatus();
 }

@@ -52,6 +52,12 @@ std::string EscapeForTerminal(std::string_view text) {
       out += fmt::format("\\x{:02x}", c);
       continue;
     }
+    // U+0080..U+009F are C1 controls (U+009B begins a terminal command), C2 80..9F in UTF-8.
+    if (c == 0xc2 && i + 1 < text.size() && (static_cast<unsigned char>(text[i + 1]) & 0xe0) == 0x80) {
+      out += fmt::format("\\u{:04x}", static_cast<unsigned char>(text[i + 1]));
+      ++i;
+      continue;
+    }
     // U+202A..U+202E and U+2066..U+2069 are E2 80 AA..AE and E2 81 A6..A9 in UTF-8: they reorder what follows.
     if (c == 0xe2 && i + 2 < text.size()) {
       const auto second = static_cast<unsigned char>(text[i + 1]);

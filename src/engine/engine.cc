@@ -42,6 +42,9 @@ struct Engine::Sequence {
   bool wants_all_outputs() const { return request->prompt_logprobs && num_computed < prompt_size(); }
 };
 
+Engine::Engine(const Model& model, const KernelTable& kernels, const EngineOptions& options)
+    : model_(model), kernels_(kernels), options_(options) {}
+
 Engine::~Engine() = default;
 
 Result<std::unique_ptr<Engine>> Engine::Create(const Model& model, const DeviceRegistry& devices,

@@ -76,8 +76,7 @@ class Engine {
  private:
   struct Sequence;
 
-  Engine(const Model& model, const KernelTable& kernels, const EngineOptions& options)
-      : model_(model), kernels_(kernels), options_(options) {}
+  Engine(const Model& model, const KernelTable& kernels, const EngineOptions& options);
   Status ChooseMemory();
   void GatherRows(const std::vector<EngineRows>& rows);
   // What the outputs of one sequence's rows mean; true if it ended.
