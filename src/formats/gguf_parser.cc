@@ -354,8 +354,7 @@ class GgufParser {
     std::ranges::sort(order, {}, &GgufTensor::file_offset);
     for (size_t i = 1; i < order.size(); ++i) {
       const GgufTensor& before = *order[i - 1];
-      // No tensor is empty and both ends lie inside the file, so this sum cannot wrap.
-      if (before.file_offset + before.bytes.size() > order[i]->file_offset) {
+      if (before.bytes.size() > order[i]->file_offset - before.file_offset) {
         return DataLoss("{}: {} and {} overlap at byte {}; tensors may not share bytes", file_,
                         TensorLabel(before.name), TensorLabel(order[i]->name), order[i]->file_offset);
       }
