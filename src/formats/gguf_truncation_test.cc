@@ -114,7 +114,7 @@ TEST_P(GgufModelTest, TruncatedAnywhereIsAnError) {
 
 INSTANTIATE_TEST_SUITE_P(RealFiles, GgufModelTest,
                          testing::Values("smollm2-135m.gguf", "gemma3-270m.gguf", "qwen2.5-coder-0.5b.gguf"),
-                         [](const auto& info) { return fmt::format("Model{}", info.index); });
+                         [](const auto& model) { return fmt::format("Model{}", model.index); });
 
 }  // namespace
 }  // namespace lem
