@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "formats/byte_reader.h"
 #include "formats/gguf_parser.h"
+#include "formats/quote.h"
 
 namespace lem {
 namespace {

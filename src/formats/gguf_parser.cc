@@ -13,8 +13,8 @@
 #include <optional>
 
 #include "base/checked_math.h"
-#include "base/log.h"
 #include "formats/byte_reader.h"
+#include "formats/quote.h"
 
 namespace lem {
 namespace {
@@ -395,14 +395,6 @@ uint64_t GgufScalarSize(GgufType type) {
       return 0;
   }
   return 0;
-}
-
-std::string QuoteForMessage(std::string_view name) {
-  constexpr size_t kMaxBytes = 80;  // with the rest of the message about two lines of a terminal
-  if (name.size() <= kMaxBytes) return fmt::format("'{}'", EscapeForTerminal(name));
-  size_t end = kMaxBytes;
-  while (end > 0 && (static_cast<unsigned char>(name[end]) & 0xc0) == 0x80) --end;  // not inside a UTF-8 character
-  return fmt::format("'{}...'", EscapeForTerminal(name.substr(0, end)));
 }
 
 Result<GgufContents> ParseGguf(std::span<const std::byte> bytes, std::string_view name) {

@@ -35,9 +35,6 @@ struct GgufContents {
 // Bytes of one value of a number or bool type; 0 for strings and arrays.
 uint64_t GgufScalarSize(GgufType type);
 
-// 'name' for messages: cut to a readable length, nothing in it can control a terminal.
-std::string QuoteForMessage(std::string_view name);
-
 // `name` is the file's, for messages. Errors as GgufFile::Parse.
 Result<GgufContents> ParseGguf(std::span<const std::byte> bytes, std::string_view name);
 
