@@ -41,9 +41,13 @@ struct TokenizerSpec {
   std::vector<int32_t> token_types;      // empty, or one per token
   std::vector<std::string_view> merges;  // "left right", best first
   std::optional<TokenId> bos, eos, eot, eom, unknown, separator, padding, mask;
+  std::optional<TokenId> fim_prefix, fim_suffix, fim_middle, fim_padding, fim_repository, fim_separator;
   std::vector<TokenId> extra_end_tokens;  // other ids that end a generation
   // Unset = the default of the model kind (as llama.cpp has it).
-  std::optional<bool> add_bos, add_eos, add_space_prefix, remove_extra_whitespaces;
+  std::optional<bool> add_bos, add_eos, add_separator, add_space_prefix, remove_extra_whitespaces;
+  std::optional<bool> lowercase, strip_accents;  // WordPiece normalisation
+  // general.name and general.architecture: some models' special tokens swallow white space, which only these tell.
+  std::string model_name, architecture;
   std::string_view precompiled_charsmap;  // SentencePiece normalisation table, may be empty
   std::shared_ptr<const void> owner;      // kept by the Tokenizer: what the views point into
 };
@@ -55,8 +59,9 @@ enum class AddSpecial { kNone, kModelDefault };
 
 class Tokenizer {
  public:
-  // Errors: InvalidArgument or DataLoss naming the key and both lengths when arrays disagree, ids are outside the
-  // vocabulary or a merge names an unknown token; Unimplemented for a model kind or pre-tokeniser name that is unknown.
+  // Errors: InvalidArgument or DataLoss naming the key and both lengths when arrays disagree or ids are outside the
+  // vocabulary; Unimplemented for a model kind or pre-tokeniser name that is unknown. Of equal token texts or merges
+  // the first counts; merges may name texts that are no tokens.
   static Result<std::unique_ptr<Tokenizer>> Create(TokenizerSpec spec);
   virtual ~Tokenizer() = default;
 

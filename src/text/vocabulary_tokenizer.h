@@ -1,0 +1,66 @@
+// What all tokenizers share: the vocabulary, cutting out special tokens, BOS and EOS, and turning ids back into text.
+// A kind of tokenizer adds EncodeText and says how it spells text in its tokens.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "text/special_matcher.h"
+#include "text/tokenizer.h"
+#include "text/vocabulary.h"
+
+namespace lem {
+
+// How token texts in the vocabulary stand for bytes of text.
+enum class TokenSpelling {
+  kByteLevel,  // GPT-2's alphabet of 256 printable code points
+  kEscaped,    // UTF-8 with U+2581 for a space
+};
+
+class VocabularyTokenizer : public Tokenizer {
+ public:
+  std::vector<TokenId> Encode(std::string_view text, SpecialTokens special, AddSpecial add) const override;
+  std::string TokenText(TokenId id, SpecialTokens special) const override;
+  std::string Decode(std::span<const TokenId> ids, SpecialTokens special) const override;
+
+  int32_t vocab_size() const override { return vocabulary_->size(); }
+  TokenType type_of(TokenId id) const override;
+  std::optional<TokenId> Find(std::string_view text) const override;
+  std::optional<TokenId> bos() const override;
+  std::optional<TokenId> eos() const override;
+  bool adds_bos() const override { return vocabulary_->add_bos(); }
+  bool adds_eos() const override { return vocabulary_->add_eos(); }
+  bool IsEndOfGeneration(TokenId id) const override { return vocabulary_->EndsGeneration(id); }
+
+ protected:
+  VocabularyTokenizer(Vocabulary vocabulary, TokenSpelling spelling, bool adds_space_prefix);
+
+  // Appends the tokens of ordinary text. `begins_text`: nothing or a special token stands before it.
+  virtual void EncodeText(std::string_view text, bool begins_text, std::vector<TokenId>& out) const = 0;
+  // What AddSpecial::kModelDefault puts after the text; kNone for nothing.
+  virtual TokenId closing_token() const { return adds_eos() ? vocabulary_->eos() : Vocabulary::kNone; }
+
+  const Vocabulary& vocabulary() const { return *vocabulary_; }
+  bool adds_space_prefix() const { return adds_space_prefix_; }
+
+ private:
+  std::unique_ptr<const Vocabulary> vocabulary_;  // at a fixed address: special_ refers to it
+  SpecialMatcher special_;
+  TokenSpelling spelling_;
+  bool adds_space_prefix_;
+};
+
+inline constexpr std::string_view kEscapedSpace = "\u2581";
+// Every ' ' as U+2581.
+std::string EscapeSpaces(std::string_view text);
+
+// One function a kind; each takes the whole spec. Errors: as Tokenizer::Create.
+Result<std::unique_ptr<Tokenizer>> CreateBpeTokenizer(const TokenizerSpec& spec);
+Result<std::unique_ptr<Tokenizer>> CreateSpmTokenizer(const TokenizerSpec& spec);
+Result<std::unique_ptr<Tokenizer>> CreateUnigramTokenizer(const TokenizerSpec& spec);
+Result<std::unique_ptr<Tokenizer>> CreateWordPieceTokenizer(const TokenizerSpec& spec);
+
+}  // namespace lem
