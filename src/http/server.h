@@ -1,0 +1,60 @@
+// The HTTP/1.1 server: listeners, I/O threads, workers. Knows nothing of language models.
+//
+//   Router router;                       // router.h: routes, patterns, where handlers run
+//   router.Add("GET", "/health", [](const Request&) { return Response::Json(200, R"({"status":"ok"})"); },
+//              {.run_on = RunOn::kIoThread});
+//   router.Add("POST", "/v1/stream", [](Request request, Responder responder) {
+//     auto stream = responder.StartStream(200, SseHeaders());     // responder.h, sse.h
+//     responder.OnDisconnect([...] { ... cancel ... });
+//     ... from any thread, any time: if (!stream->Write(SseEvent(json))) cancel; ... stream->Finish();
+//   });
+//   Server server(options, std::move(router));                    // options.h: limits, times, access, error shape
+//   LEM_ASSIGN_OR_RETURN(uint16_t port, server.Listen("127.0.0.1", 5366));
+//   LEM_TRY(server.Start());
+//   TerminationSignals(...).Wait();                                // signals.h
+//   server.Drain(deadline);
+//
+// What it does by itself: keep-alive, pipelining (one request at a time), HEAD, OPTIONS and preflight, 100-continue,
+// chunked bodies, request ids, Host and Origin checks (403), 404 with close routes, 405 with Allow, 408, 413, 414, 415,
+// 417, 431, 503. Handlers that throw or forget to answer give 500.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/status.h"
+#include "http/options.h"
+#include "http/router.h"
+
+namespace lem::http {
+
+// All methods may be called from one thread at a time that is not one of the server's own.
+class Server {
+ public:
+  Server(ServerOptions options, Router router);
+  ~Server();  // as Stop
+
+  // Binds and listens; connections wait in the kernel until Start. `host` is an address or a name, with or without [];
+  // port 0 takes a free one. Returns the port. May be called several times. REQUIRES: not started.
+  // Errors: AlreadyExists (port in use), PermissionDenied, InvalidArgument (no such host or address here).
+  Result<uint16_t> Listen(const std::string& host, uint16_t port);
+
+  // Starts the threads. REQUIRES: called once, after Listen.
+  Status Start();
+
+  // Accepts no more, closes idle connections and waits until requests under way are answered or `deadline` comes; then
+  // breaks those off, waits for handlers that are running, and ends the threads.
+  void Drain(std::chrono::steady_clock::time_point deadline);
+  // Drain with no time to wait.
+  void Stop();
+
+  size_t num_connections() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lem::http
