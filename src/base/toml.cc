@@ -53,8 +53,8 @@ TomlValue Convert(const toml::node& node) {
 }  // namespace
 
 std::string_view TomlValue::TypeName() const {
-  static constexpr std::string_view kNames[] = {"true or false", "a whole number", "a number", "text",
-                                                "a list",        "a table",        "a date"};
+  static constexpr std::string_view kNames[] = {"a boolean", "a whole number", "a number", "text",
+                                                "a list",    "a table",        "a date"};
   return kNames[value.index()];
 }
 
