@@ -1,0 +1,225 @@
+// The CPU device against the scalar reference, on small random models with every op, and its promise that a row's bits
+// do not depend on how the work was cut.
+#include "device/cpu/cpu_device.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <random>
+
+#include "device/reference.h"
+#include "memory/kv_block_pool.h"
+
+namespace lem {
+namespace {
+
+struct TinyModel {
+  Graph graph;
+  WeightTable table;
+  std::vector<WeightHandle> handles;
+  BoundGraph bound() const { return {&graph, handles, &table}; }
+};
+
+struct Shape {
+  int64_t num_heads = 4, num_kv_heads = 2, head_dim = 32;
+  int64_t window = 0;
+  float softcap = 0;
+  bool gemma_like = false;  // head norms, post norms, GELU, embedding scale, logit cap
+};
+
+// Two layers; F32 weights with random values of a size that keeps activations near 1.
+TinyModel MakeTinyModel(const Shape& s) {
+  constexpr int64_t kHidden = 64, kIntermediate = 96, kVocab = 50;
+  GraphBuilder b("tiny");
+  const int32_t rope = b.Rope({.rotary_dim = s.head_dim, .interleaved = !s.gemma_like});
+  const WeightSlot embedding = b.Weight("embed", kVocab, kHidden);
+  ValueId x = b.Embed(embedding, s.gemma_like ? 2.0f : 1.0f);
+  const auto norm = [&](ValueId in, const std::string& name, int64_t group) {
+    return b.RmsNorm(in, b.Weight(name, 1, group), 1e-5f, group);
+  };
+  for (int32_t layer = 0; layer < 2; ++layer) {
+    const std::string p = std::to_string(layer);
+    const int64_t q_cols = s.num_heads * s.head_dim, kv_cols = s.num_kv_heads * s.head_dim;
+    b.Enter(Part::kAttention, layer);
+    const ValueId h = norm(x, p + "an", kHidden);
+    ValueId q = b.Linear(h, b.Weight(p + "q", q_cols, kHidden), b.Weight(p + "qb", 1, q_cols));
+    ValueId k = b.Linear(h, b.Weight(p + "k", kv_cols, kHidden));
+    const ValueId v = b.Linear(h, b.Weight(p + "v", kv_cols, kHidden));
+    if (s.gemma_like) {
+      q = norm(q, p + "qn", s.head_dim);
+      k = norm(k, p + "kn", s.head_dim);
+    }
+    const ValueId a =
+        b.PagedAttention(b.Rope(q, rope, s.head_dim), b.Rope(k, rope, s.head_dim), v, layer, s.num_heads,
+                         1.0f / std::sqrt(static_cast<float>(s.head_dim)), layer == 0 ? s.window : 0, s.softcap);
+    ValueId o = b.Linear(a, b.Weight(p + "o", kHidden, q_cols));
+    if (s.gemma_like) o = norm(o, p + "pn", kHidden);
+    x = b.Add(x, o);
+    b.Enter(Part::kFeedForward, layer);
+    const ValueId f = norm(x, p + "fn", kHidden);
+    const ValueId gate = b.Linear(f, b.Weight(p + "g", kIntermediate, kHidden));
+    const ValueId up = b.Linear(f, b.Weight(p + "u", kIntermediate, kHidden));
+    const ValueId glu = b.Glu(gate, up, s.gemma_like ? Activation::kGeluTanh : Activation::kSilu);
+    x = b.Add(x, b.Linear(glu, b.Weight(p + "d", kHidden, kIntermediate)));
+  }
+  b.Enter(Part::kHead);
+  x = norm(b.SelectOutputs(x), "on", kHidden);
+  ValueId logits = b.Linear(x, embedding);
+  if (s.gemma_like) logits = b.Softcap(logits, 5.0f);
+  TinyModel model;
+  model.graph = b.Finish(logits, {2, s.num_kv_heads, s.head_dim});
+
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal;
+  for (const WeightInfo& info : model.graph.weights) {
+    auto values = std::make_shared<std::vector<float>>(static_cast<size_t>(info.rows * info.cols));
+    const float scale = info.rows == 1 ? 1.0f : 1.5f / std::sqrt(static_cast<float>(info.cols));
+    for (float& value : *values) value = scale * normal(random);
+    const WeightDesc desc{info.name, DType::kF32, Layout::kGgufRows,
+                          info.rows, info.cols,   static_cast<size_t>(info.cols) * 4};
+    model.handles.push_back(model.table.Add(desc, std::as_bytes(std::span(*values)), values));
+  }
+  return model;
+}
+
+// Feeds `tokens` to a device in steps of the given sizes and collects the logits of every row.
+class Session {
+ public:
+  Session(const TinyModel& model, const KernelTable& kernels, int num_threads)
+      : model_(model), pool_(num_threads), device_(MakeCpuDevice(pool_, kernels)), bound_(model.bound()) {
+    const Segment all{0, static_cast<int32_t>(model.graph.ops.size())};
+    executable_ = std::move(*device_->Compile(bound_, all, {512, 512}));
+    kv_ = std::move(*KvBlockPool::Create(MakeKvBlockLayout(model.graph.kv).block_bytes, 64));
+    // Memory that was used before holds anything: NaNs must not leak into results.
+    std::memset(kv_->base(), 0xff, kv_->block_bytes() * 64);
+  }
+
+  std::vector<float> Run(std::span<const int32_t> tokens, std::span<const int64_t> step_sizes) {
+    std::vector<BlockId> blocks;
+    for (size_t i = 0; i < tokens.size() / kKvBlockTokens + 1; ++i) blocks.push_back(*kv_->Allocate());
+    std::reverse(blocks.begin(), blocks.end());
+    std::vector<float> all;
+    int64_t position = 0;
+    for (const int64_t size : step_sizes) {
+      std::vector<int32_t> output_rows(static_cast<size_t>(size));
+      for (int32_t i = 0; i < size; ++i) output_rows[static_cast<size_t>(i)] = i;
+      std::vector<float> logits(static_cast<size_t>(size * model_.graph.vocab_size));
+      const SequenceRows rows[] = {{0, size, position, blocks}};
+      const ValueBinding values[] = {{model_.graph.logits, logits.data()}};
+      const Bindings bindings{tokens.subspan(static_cast<size_t>(position), static_cast<size_t>(size)),
+                              rows,
+                              output_rows,
+                              kv_->base(),
+                              kv_->block_bytes(),
+                              values};
+      EXPECT_TRUE(device_->Submit(*executable_, bindings, {}).Wait().ok());
+      all.insert(all.end(), logits.begin(), logits.end());
+      position += size;
+    }
+    for (const BlockId block : blocks) kv_->Release(block);
+    return all;
+  }
+
+ private:
+  const TinyModel& model_;
+  ThreadPool pool_;
+  std::unique_ptr<Device> device_;
+  BoundGraph bound_;
+  std::unique_ptr<Executable> executable_;
+  std::unique_ptr<KvBlockPool> kv_;
+};
+
+std::vector<int32_t> Tokens(size_t count) {
+  std::vector<int32_t> tokens(count);
+  std::mt19937 random(5);
+  for (int32_t& token : tokens) token = static_cast<int32_t>(random() % 50);
+  return tokens;
+}
+
+double NormalisedError(std::span<const float> found, std::span<const float> expected) {
+  double error = 0, norm = 0;
+  for (size_t i = 0; i < found.size(); ++i) {
+    const double d = static_cast<double>(found[i]) - static_cast<double>(expected[i]);
+    error += d * d;
+    norm += static_cast<double>(expected[i]) * static_cast<double>(expected[i]);
+  }
+  return error / norm;
+}
+
+const Shape kShapes[] = {
+    {},
+    {.num_heads = 3, .num_kv_heads = 1, .head_dim = 64},
+    {.num_heads = 8, .num_kv_heads = 1, .head_dim = 16, .window = 20, .gemma_like = true},
+    {.num_heads = 2, .num_kv_heads = 2, .head_dim = 80, .softcap = 3.0f},
+};
+
+TEST(CpuDeviceTest, AgreesWithTheScalarReference) {
+  const std::vector<int32_t> tokens = Tokens(300);
+  const int64_t steps[] = {300};
+  for (const Shape& shape : kShapes) {
+    const TinyModel model = MakeTinyModel(shape);
+    const std::vector<float> expected = RunReference(model.bound(), tokens);
+    for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512}) {
+      const KernelTable* kernels = GetKernelTable(isa);
+      if (kernels == nullptr) continue;
+      // Keys and values are rounded to float16 (relative 2^-11), which bounds the error far below this.
+      EXPECT_LT(NormalisedError(Session(model, *kernels, 2).Run(tokens, steps), expected), 1e-5) << kernels->name;
+    }
+  }
+}
+
+TEST(CpuDeviceTest, BitsDoNotDependOnStepsOrThreads) {
+  const std::vector<int32_t> tokens = Tokens(280);
+  const std::vector<int64_t> one_by_one(280, 1);
+  for (const Shape& shape : kShapes) {
+    const TinyModel model = MakeTinyModel(shape);
+    const std::vector<float> whole = Session(model, BestKernelTable(), 1).Run(tokens, std::vector<int64_t>{280});
+    for (const int threads : {1, 3}) {
+      Session session(model, BestKernelTable(), threads);
+      for (const std::vector<int64_t>& steps : {one_by_one, {7, 100, 1, 172}, {255, 25}, {256, 24}}) {
+        const std::vector<float> cut = session.Run(tokens, steps);
+        EXPECT_EQ(std::memcmp(whole.data(), cut.data(), whole.size() * sizeof(float)), 0);
+      }
+    }
+  }
+}
+
+// Two sequences in one step give the same bits as each alone, and rows without logits cost none.
+TEST(CpuDeviceTest, BatchMatesDoNotChangeBits) {
+  const TinyModel model = MakeTinyModel({});
+  const std::vector<int32_t> tokens = Tokens(60);
+  const std::span<const int32_t> all(tokens);
+  Session alone(model, BestKernelTable(), 2);
+  const std::vector<float> first = alone.Run(all.first(20), std::vector<int64_t>{20});
+  const std::vector<float> second = alone.Run(all.subspan(20), std::vector<int64_t>{40});
+
+  ThreadPool pool(2);
+  const auto device = MakeCpuDevice(pool, BestKernelTable());
+  const BoundGraph bound = model.bound();
+  const auto executable =
+      std::move(*device->Compile(bound, {0, static_cast<int32_t>(model.graph.ops.size())}, {60, 2}));
+  const auto kv = std::move(*KvBlockPool::Create(MakeKvBlockLayout(model.graph.kv).block_bytes, 8));
+  const std::vector<int32_t> table_a{3, 1}, table_b{0, 7, 2};
+  const SequenceRows rows[] = {{0, 20, 0, table_a}, {20, 40, 0, table_b}};
+  const int32_t output_rows[] = {19, 59};
+  std::vector<float> logits(2 * 50);
+  const ValueBinding values[] = {{model.graph.logits, logits.data()}};
+  ASSERT_TRUE(
+      device->Submit(*executable, {tokens, rows, output_rows, kv->base(), kv->block_bytes(), values}, {}).Wait().ok());
+  EXPECT_EQ(std::memcmp(logits.data(), first.data() + 19 * 50, 50 * sizeof(float)), 0);
+  EXPECT_EQ(std::memcmp(logits.data() + 50, second.data() + 39 * 50, 50 * sizeof(float)), 0);
+}
+
+TEST(CpuDeviceTest, RefusesWhatItCannotRun) {
+  ThreadPool pool(1);
+  const auto device = MakeCpuDevice(pool, BestKernelTable());
+  const TinyModel model = MakeTinyModel({.num_heads = 2, .num_kv_heads = 1, .head_dim = 24});
+  const BoundGraph bound = model.bound();
+  const auto compiled = device->Compile(bound, {0, static_cast<int32_t>(model.graph.ops.size())}, {1, 1});
+  EXPECT_EQ(compiled.status().code(), StatusCode::kUnimplemented);
+  EXPECT_NE(compiled.status().message().find("24"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace lem
