@@ -39,6 +39,9 @@ inline constexpr int64_t kKvBlockTokens = 16;
 // in rising order, for any number of query rows, so that prefill chunks and decode steps agree bit for bit.
 inline constexpr int64_t kAttentionChunk = 256;
 
+// Largest head of the attention kernels; they keep a tile of queries of this size on the stack.
+inline constexpr int64_t kMaxHeadDim = 512;
+
 // One layer's keys and values of one sequence, in blocks of kKvBlockTokens tokens. Inside a block, from k_offset on:
 // keys as float16 [num_kv_heads, head_dim, kKvBlockTokens]; from v_offset on: values as float16
 // [num_kv_heads, kKvBlockTokens, head_dim].
@@ -48,7 +51,7 @@ struct KvView {
   const int32_t* block_table = nullptr;  // [ceil(context / kKvBlockTokens)] block index by position / kKvBlockTokens
   size_t k_offset = 0, v_offset = 0;     // bytes from a block's start to this layer's keys and values
   int64_t num_kv_heads = 0;
-  int64_t head_dim = 0;  // a multiple of 16
+  int64_t head_dim = 0;  // a multiple of 16, at most kMaxHeadDim
 };
 
 // Causal attention of some query rows of one sequence: row r stands at position first_position + r and sees the

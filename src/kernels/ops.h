@@ -1,0 +1,34 @@
+// The functions behind the kernel tables: declared once here for every instruction set, defined in the files of
+// portable/, avx2/ and avx512/, which have the same names in each folder. What each one does: kernels.h.
+#pragma once
+
+#include "kernels/kernels.h"
+
+namespace lem {
+
+template <Isa kIsa>
+struct Ops {
+  // linear.cc
+  static void Linear(const LinearArgs& args, int64_t n_begin, int64_t n_end, float* scratch) noexcept;
+  static void DequantizeRow(DType dtype, const std::byte* row, float* out, int64_t k) noexcept;
+
+  // elementwise.cc
+  static void RmsNorm(const float* in, const float* weight, float eps, float* out, int64_t n) noexcept;
+  static void Add(float* out, const float* in, int64_t n) noexcept;
+  static void Scale(float* out, float factor, int64_t n) noexcept;
+  static void SiluMul(const float* gate, const float* up, float* out, int64_t n) noexcept;
+  static void GeluMul(const float* gate, const float* up, float* out, int64_t n) noexcept;
+  static void Rope(float* head, const float* cos_sin, int64_t rotary_dim, bool interleaved) noexcept;
+  static float LogSumExp(const float* in, int64_t n) noexcept;
+  static int64_t Argmax(const float* in, int64_t n) noexcept;
+  static void Softcap(float* out, float cap, int64_t n) noexcept;
+
+  // attention.cc
+  static void StoreKv(const KvView& kv, int64_t position, const float* k, const float* v) noexcept;
+  static void AttentionChunk(const AttentionArgs& args, int64_t kv_head, int64_t row_begin, int64_t row_end,
+                             int64_t chunk_idx, float* state, float* scratch) noexcept;
+  static void AttentionMerge(float* into, const float* chunk, int64_t num_states, int64_t head_dim) noexcept;
+  static void AttentionFinish(const float* state, float* out, int64_t head_dim) noexcept;
+};
+
+}  // namespace lem
