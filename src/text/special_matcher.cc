@@ -43,18 +43,19 @@ std::vector<int32_t> SpecialMatcher::FindPresent(const Table& table, std::string
   return present;
 }
 
-void SpecialMatcher::CutOne(TokenId token, std::vector<TextFragment>& fragments,
+template <typename Find>
+void SpecialMatcher::CutOne(TokenId token, const Find& find, std::vector<TextFragment>& fragments,
                             std::vector<TextFragment>& scratch) const {
   const std::string_view name = vocabulary_.text(token);
   scratch.clear();
   for (const TextFragment& fragment : fragments) {
     std::string_view rest = fragment.text;
-    size_t found = fragment.token == Vocabulary::kNone ? rest.find(name) : std::string_view::npos;
+    size_t found = fragment.token == Vocabulary::kNone ? find(rest, name) : std::string_view::npos;
     if (found == std::string_view::npos) {
       scratch.push_back(fragment);
       continue;
     }
-    for (; found != std::string_view::npos; found = rest.find(name)) {
+    for (; found != std::string_view::npos; found = find(rest, name)) {
       std::string_view left = rest.substr(0, found);
       rest.remove_prefix(found + name.size());
       if (vocabulary_.Is(token, token_attribute::kStripLeft)) {
@@ -71,16 +72,40 @@ void SpecialMatcher::CutOne(TokenId token, std::vector<TextFragment>& fragments,
   fragments.swap(scratch);
 }
 
-std::vector<TextFragment> SpecialMatcher::Cut(std::string_view text, SpecialTokens special) const {
+template <typename Allows>
+std::vector<TextFragment> SpecialMatcher::CutTokens(const Table& table, std::string_view text,
+                                                    const Allows& allows) const {
   std::vector<TextFragment> fragments;
   if (text.empty()) return fragments;
   fragments.push_back({Vocabulary::kNone, text});
-  const Table& table = special == SpecialTokens::kParse ? parsed_ : always_;
   std::vector<TextFragment> scratch;
   for (const int32_t position : FindPresent(table, text)) {
-    CutOne(table.tokens[static_cast<size_t>(position)], fragments, scratch);
+    const TokenId token = table.tokens[static_cast<size_t>(position)];
+    const auto find = [&](std::string_view rest, std::string_view name) {
+      size_t found = rest.find(name);
+      while (found != std::string_view::npos) {
+        const auto begin = static_cast<size_t>(rest.data() - text.data()) + found;
+        if (allows(token, begin, begin + name.size())) break;
+        found = rest.find(name, found + 1);
+      }
+      return found;
+    };
+    CutOne(token, find, fragments, scratch);
   }
   return fragments;
+}
+
+std::vector<TextFragment> SpecialMatcher::Cut(std::string_view text, SpecialTokens special) const {
+  return CutTokens(special == SpecialTokens::kParse ? parsed_ : always_, text,
+                   [](TokenId, size_t, size_t) { return true; });
+}
+
+std::vector<TextFragment> SpecialMatcher::CutWithin(std::string_view text, std::span<const ByteRange> parsed) const {
+  return CutTokens(parsed_, text, [&](TokenId token, size_t begin, size_t end) {
+    if (!vocabulary_.Is(token, token_attribute::kControl | token_attribute::kUnknown)) return true;
+    const auto after = std::ranges::upper_bound(parsed, begin, {}, &ByteRange::begin);
+    return after != parsed.begin() && end <= std::prev(after)->end;
+  });
 }
 
 }  // namespace lem

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -19,6 +20,11 @@ struct TextFragment {
   std::string_view text;
 };
 
+struct ByteRange {
+  size_t begin = 0;
+  size_t end = 0;
+};
+
 // Immutable and thread-safe. The vocabulary must outlive it.
 class SpecialMatcher {
  public:
@@ -26,6 +32,9 @@ class SpecialMatcher {
 
   // User-defined tokens are cut out always; control and unknown tokens only with kParse.
   std::vector<TextFragment> Cut(std::string_view text, SpecialTokens special) const;
+  // As with kParse, but control and unknown tokens are cut out only where they lie wholly in one of `parsed`.
+  // REQUIRES: the ranges are in order and neither overlap nor touch.
+  std::vector<TextFragment> CutWithin(std::string_view text, std::span<const ByteRange> parsed) const;
 
  private:
   struct Table {
@@ -35,7 +44,12 @@ class SpecialMatcher {
   static Table MakeTable(const Vocabulary& vocabulary, uint16_t excluded_attributes);
   // Positions in table.tokens of those that occur in `text`, in order.
   static std::vector<int32_t> FindPresent(const Table& table, std::string_view text);
-  void CutOne(TokenId token, std::vector<TextFragment>& fragments, std::vector<TextFragment>& scratch) const;
+  // Cuts `table`'s tokens out of `text` where `allows` (token, begin and end in the text) is true.
+  template <typename Allows>
+  std::vector<TextFragment> CutTokens(const Table& table, std::string_view text, const Allows& allows) const;
+  template <typename Find>
+  void CutOne(TokenId token, const Find& find, std::vector<TextFragment>& fragments,
+              std::vector<TextFragment>& scratch) const;
 
   const Vocabulary& vocabulary_;
   Table always_;

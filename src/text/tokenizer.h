@@ -57,6 +57,12 @@ enum class SpecialTokens { kAsText, kParse };
 // kModelDefault: BOS and EOS are added as the model file says; kNone: nothing is added.
 enum class AddSpecial { kNone, kModelDefault };
 
+// A stretch of a text, and whether control tokens may be matched in it.
+struct TextSpan {
+  std::string_view text;
+  SpecialTokens special = SpecialTokens::kAsText;
+};
+
 class Tokenizer {
  public:
   // Errors: InvalidArgument or DataLoss naming the key and both lengths when arrays disagree or ids are outside the
@@ -66,6 +72,9 @@ class Tokenizer {
   virtual ~Tokenizer() = default;
 
   virtual std::vector<TokenId> Encode(std::string_view text, SpecialTokens special, AddSpecial add) const = 0;
+  // The spans as one text: ordinary tokens form across their borders, so the ids are those of the whole text encoded
+  // with kParse, except that a control token is matched only where neighbouring kParse spans hold all of it.
+  virtual std::vector<TokenId> EncodeSpans(std::span<const TextSpan> spans, AddSpecial add) const = 0;
 
   // Bytes of one token as they appear in text; control tokens are empty unless `special` is kParse (then their name).
   // Ids outside the vocabulary are empty. SentencePiece: U+2581 is a space here.

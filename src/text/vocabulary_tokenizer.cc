@@ -45,11 +45,34 @@ VocabularyTokenizer::VocabularyTokenizer(Vocabulary vocabulary, TokenSpelling sp
       adds_space_prefix_(adds_space_prefix) {}
 
 std::vector<TokenId> VocabularyTokenizer::Encode(std::string_view text, SpecialTokens special, AddSpecial add) const {
+  return EncodeFragments(special_.Cut(text, special), add);
+}
+
+std::vector<TokenId> VocabularyTokenizer::EncodeSpans(std::span<const TextSpan> spans, AddSpecial add) const {
+  std::string text;
+  std::vector<ByteRange> parsed;
+  for (const TextSpan& span : spans) {
+    const size_t begin = text.size();
+    text += span.text;
+    if (span.special != SpecialTokens::kParse || span.text.empty()) continue;
+    if (!parsed.empty() && parsed.back().end == begin) {
+      parsed.back().end = text.size();
+    } else {
+      parsed.push_back({begin, text.size()});
+    }
+  }
+  return EncodeFragments(special_.CutWithin(text, parsed), add);
+}
+
+std::vector<TokenId> VocabularyTokenizer::EncodeFragments(std::span<const TextFragment> fragments,
+                                                          AddSpecial add) const {
+  size_t num_bytes = 0;
+  for (const TextFragment& fragment : fragments) num_bytes += fragment.text.size();
   std::vector<TokenId> out;
-  out.reserve(text.size() / 4 + 2);
+  out.reserve(num_bytes / 4 + fragments.size() + 2);
   if (add == AddSpecial::kModelDefault && adds_bos()) out.push_back(vocabulary_->bos());
   bool begins_text = true;
-  for (const TextFragment& fragment : special_.Cut(text, special)) {
+  for (const TextFragment& fragment : fragments) {
     if (fragment.token != Vocabulary::kNone) {
       out.push_back(fragment.token);
       begins_text = true;

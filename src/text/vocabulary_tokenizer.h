@@ -23,6 +23,7 @@ enum class TokenSpelling {
 class VocabularyTokenizer : public Tokenizer {
  public:
   std::vector<TokenId> Encode(std::string_view text, SpecialTokens special, AddSpecial add) const override;
+  std::vector<TokenId> EncodeSpans(std::span<const TextSpan> spans, AddSpecial add) const override;
   std::string TokenText(TokenId id, SpecialTokens special) const override;
   std::string Decode(std::span<const TokenId> ids, SpecialTokens special) const override;
 
@@ -47,6 +48,8 @@ class VocabularyTokenizer : public Tokenizer {
   bool adds_space_prefix() const { return adds_space_prefix_; }
 
  private:
+  std::vector<TokenId> EncodeFragments(std::span<const TextFragment> fragments, AddSpecial add) const;
+
   std::unique_ptr<const Vocabulary> vocabulary_;  // at a fixed address: special_ refers to it
   SpecialMatcher special_;
   TokenSpelling spelling_;
