@@ -142,11 +142,11 @@ Result<PypiSource> ReadPypi(TableReader& reader, std::string_view file) {
   return source;
 }
 
-Result<ModelSource> ReadSource(const TomlValue& value, std::string_view file) {
+Result<PullSource> ReadSource(const TomlValue& value, std::string_view file) {
   TableReader reader(value, file, "a source");
   LEM_TRY(reader.CheckIsTable());
   LEM_ASSIGN_OR_RETURN(const std::string type, reader.Text("type", IsAnyText, "pypi, huggingface, url, path"));
-  ModelSource source;
+  PullSource source;
   if (type == "pypi") {
     LEM_ASSIGN_OR_RETURN(source, ReadPypi(reader, file));
   } else if (type == "huggingface") {
@@ -205,7 +205,7 @@ Result<ModelEntry> ReadEntry(const TomlValue& value, std::string_view file) {
   entry.size_bytes = static_cast<uint64_t>(*size_bytes);
   LEM_ASSIGN_OR_RETURN(const TomlValue::Array* sources, reader.List("source"));
   for (const TomlValue& source : *sources) {
-    LEM_ASSIGN_OR_RETURN(ModelSource read, ReadSource(source, file));
+    LEM_ASSIGN_OR_RETURN(PullSource read, ReadSource(source, file));
     entry.sources.push_back(std::move(read));
   }
   LEM_TRY(reader.CheckNothingElse());
@@ -223,7 +223,7 @@ bool IsSha256(std::string_view text) {
          std::ranges::all_of(text, [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
-std::string SourceName(const ModelSource& source) {
+std::string SourceName(const PullSource& source) {
   struct Name {
     std::string operator()(const PypiSource& pypi) const {
       std::vector<std::string> packages;

