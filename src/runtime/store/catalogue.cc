@@ -226,12 +226,13 @@ bool IsSha256(std::string_view text) {
 std::string SourceName(const PullSource& source) {
   struct Name {
     std::string operator()(const PypiSource& pypi) const {
-      std::vector<std::string> packages;
-      for (const PypiSource::Part& part : pypi.parts) packages.push_back(part.package + "==" + part.version);
-      return fmt::format("pypi {}", fmt::join(packages, " "));
+      const PypiSource::Part& first = pypi.parts.front();
+      const size_t num_more = pypi.parts.size() - 1;
+      return fmt::format("pypi {}=={}{}", first.package, first.version,
+                         num_more == 0 ? "" : fmt::format(" and {} more", num_more));
     }
     std::string operator()(const HuggingFaceSource& hf) const {
-      return fmt::format("hf {}@{}/{}", hf.repo, hf.revision, hf.file);
+      return fmt::format("huggingface {}/{}", hf.repo, hf.file);
     }
     std::string operator()(const UrlSource& url) const { return url.url; }
     std::string operator()(const PathSource& path) const { return path.path; }

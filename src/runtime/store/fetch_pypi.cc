@@ -34,19 +34,37 @@ uint64_t LargestFileBytes(const fs::path& folder) {
   return largest;
 }
 
-// The line of pip's output that says what went wrong: the last that begins with ERROR, else the last of all.
+// What kept pip from the index, if it says so: "Failed to establish a new connection: [Errno 111] Connection refused"
+// out of "...connection broken by 'NewConnectionError('<object at 0x7f>: Failed to ... refused')': /simple/x/".
+std::string ConnectionTrouble(std::string_view output) {
+  constexpr std::string_view kMark = "connection broken by '";
+  const size_t begin = output.rfind(kMark);
+  if (begin == std::string_view::npos) return {};
+  std::string_view text = output.substr(begin + kMark.size());
+  text = text.substr(0, text.find('\n'));
+  text = text.substr(0, text.find("')"));
+  if (const size_t object_end = text.rfind(">: "); object_end != std::string_view::npos) {
+    text.remove_prefix(object_end + std::string_view(">: ").size());
+  }
+  return fmt::format("the package index cannot be reached: {}", text.substr(0, 300));
+}
+
+// The line of pip's output that says what went wrong: the first that begins with ERROR, else the last of all.
 std::string ReasonIn(std::string_view output) {
-  std::string_view reason, last;
+  if (std::string trouble = ConnectionTrouble(output); !trouble.empty()) return trouble;
+  std::string_view last;
   while (!output.empty()) {
     const size_t end = std::min(output.find('\n'), output.size());
-    const std::string_view line = output.substr(0, end);
+    std::string_view line = output.substr(0, end);
     output.remove_prefix(std::min(end + 1, output.size()));
     if (line.find_first_not_of(" \r\t") == std::string_view::npos) continue;
     last = line;
-    if (line.starts_with("ERROR: ")) reason = line.substr(std::string_view("ERROR: ").size());
+    if (line.starts_with("ERROR: ")) {
+      last.remove_prefix(std::string_view("ERROR: ").size());
+      break;
+    }
   }
-  if (reason.empty()) reason = last;
-  return reason.empty() ? "it said nothing" : std::string(reason.substr(0, 500));
+  return last.empty() ? "it said nothing" : std::string(last.substr(0, 500));
 }
 
 Status PipError(const std::string& python, const ProcessResult& result) {

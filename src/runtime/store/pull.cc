@@ -184,7 +184,10 @@ class Puller {
       source_name_ = SourceName(source);
       Status status = TrySource(source, partial);
       if (status.ok()) return source_name_;
-      if (status.code() == StatusCode::kCancelled) return status;
+      if (status.code() == StatusCode::kCancelled) {
+        return Cancelled("the pull of {} was interrupted; finished parts are kept: run the same command to go on",
+                         entry_->name);
+      }
       // Of several reasons, those that the user can do something about decide the code.
       if (status.code() == StatusCode::kResourceExhausted) worst = status.code();
       if (status.code() == StatusCode::kDataLoss && worst == StatusCode::kUnavailable) worst = status.code();
