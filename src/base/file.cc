@@ -123,35 +123,61 @@ Result<std::string> ReadFile(const fs::path& path, size_t max_bytes) {
   return content;
 }
 
+Result<OutputFile> OutputFile::Open(const fs::path& path, Mode mode) {
+  const int how = O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | (mode == Mode::kAppend ? O_APPEND : O_TRUNC);
+  const int fd = ::open(path.c_str(), how, 0644);
+  if (fd < 0) return ErrnoStatus(errno, path, "create");
+  OutputFile file(fd, path, 0);
+  struct stat info{};
+  if (::fstat(fd, &info) != 0) return ErrnoStatus(errno, path, "stat");
+  file.size_bytes_ = static_cast<uint64_t>(info.st_size);
+  return file;
+}
+
+OutputFile::OutputFile(OutputFile&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)), path_(std::move(other.path_)), size_bytes_(other.size_bytes_) {}
+
+OutputFile& OutputFile::operator=(OutputFile&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  std::swap(path_, other.path_);
+  std::swap(size_bytes_, other.size_bytes_);
+  return *this;
+}
+
+OutputFile::~OutputFile() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+Status OutputFile::Write(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return ErrnoStatus(errno, path_, "write");
+    size_bytes_ += static_cast<uint64_t>(n);
+    bytes.remove_prefix(static_cast<size_t>(n));
+  }
+  return OkStatus();
+}
+
+Status OutputFile::Sync() {
+  if (::fsync(fd_) != 0) return ErrnoStatus(errno, path_, "sync");
+  return OkStatus();
+}
+
 Status WriteFileAtomic(const fs::path& path, std::string_view content) {
   const fs::path temporary = path.string() + fmt::format(".tmp-{}", ::getpid());
-  {
-    const FileDescriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-    if (fd.get() < 0) return ErrnoStatus(errno, temporary, "create");
-    size_t done = 0;
-    while (done < content.size()) {
-      const ssize_t n = ::write(fd.get(), content.data() + done, content.size() - done);
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) {
-        const int error = errno;
-        ::unlink(temporary.c_str());
-        return ErrnoStatus(error, temporary, "write");
-      }
-      done += static_cast<size_t>(n);
-    }
-    if (::fsync(fd.get()) != 0) {
-      const int error = errno;
-      ::unlink(temporary.c_str());
-      return ErrnoStatus(error, temporary, "sync");
-    }
-  }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) {
-    const int error = errno;
+  const auto write = [&]() -> Status {
+    LEM_ASSIGN_OR_RETURN(OutputFile file, OutputFile::Open(temporary, OutputFile::Mode::kTruncate));
+    LEM_TRY(file.Write(content));
+    LEM_TRY(file.Sync());
+    if (::rename(temporary.c_str(), path.c_str()) != 0) return ErrnoStatus(errno, path, "rename to");
+    return OkStatus();
+  };
+  if (Status status = write(); !status.ok()) {
     ::unlink(temporary.c_str());
-    return ErrnoStatus(error, path, "rename to");
+    return status;
   }
-  const fs::path parent = path.has_parent_path() ? path.parent_path() : ".";
-  const FileDescriptor folder(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const FileDescriptor folder(::open(path.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (folder.get() >= 0) ::fsync(folder.get());
   return OkStatus();
 }

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/status.h"
 
@@ -33,6 +35,32 @@ class MappedFile {
 
 // The whole file as text. Errors: as MappedFile::Open, and ResourceExhausted above max_bytes.
 Result<std::string> ReadFile(const std::filesystem::path& path, size_t max_bytes = size_t{64} << 20);
+
+// A regular file being written from its start or its end. Closed, without a sync, by the destructor. Not thread-safe.
+class OutputFile {
+ public:
+  enum class Mode { kTruncate, kAppend };
+  // Creates the file if there is none. Errors: NotFound (no such folder), PermissionDenied, Internal (also a symbolic
+  // link in place of the file).
+  static Result<OutputFile> Open(const std::filesystem::path& path, Mode mode);
+
+  OutputFile(OutputFile&& other) noexcept;
+  OutputFile& operator=(OutputFile&& other) noexcept;
+  ~OutputFile();
+
+  // Errors: ResourceExhausted (disk or quota full), Internal. What was written before stays.
+  Status Write(std::string_view bytes);
+  // Returns when the bytes are on the disk.
+  Status Sync();
+  uint64_t size_bytes() const { return size_bytes_; }
+
+ private:
+  OutputFile(int fd, std::filesystem::path path, uint64_t size_bytes)
+      : fd_(fd), path_(std::move(path)), size_bytes_(size_bytes) {}
+  int fd_ = -1;
+  std::filesystem::path path_;
+  uint64_t size_bytes_ = 0;
+};
 
 // Writes beside the target, syncs, renames: the target is either the old or the new whole file.
 Status WriteFileAtomic(const std::filesystem::path& path, std::string_view content);

@@ -31,6 +31,27 @@ TEST_F(FileTest, WritesWholeFilesAndReadsThemBack) {
   EXPECT_EQ(ReadFile(path, 3).status().code(), StatusCode::kResourceExhausted);
 }
 
+TEST_F(FileTest, WritesInPieces) {
+  const fs::path path = dir_ / "pieces";
+  {
+    Result<OutputFile> file = OutputFile::Open(path, OutputFile::Mode::kAppend);
+    ASSERT_TRUE(file.ok());
+    EXPECT_TRUE(file->Write("one").ok());
+    OutputFile moved = std::move(*file);
+    EXPECT_TRUE(moved.Write("two").ok());
+    EXPECT_TRUE(moved.Sync().ok());
+    EXPECT_EQ(moved.size_bytes(), 6u);
+  }
+  EXPECT_EQ(OutputFile::Open(path, OutputFile::Mode::kAppend)->size_bytes(), 6u);
+  EXPECT_EQ(*ReadFile(path), "onetwo");
+  EXPECT_EQ(OutputFile::Open(path, OutputFile::Mode::kTruncate)->size_bytes(), 0u);
+  EXPECT_EQ(OutputFile::Open(dir_ / "no" / "folder", OutputFile::Mode::kAppend).status().code(), StatusCode::kNotFound);
+  fs::create_symlink(path, dir_ / "link");
+  EXPECT_FALSE(OutputFile::Open(dir_ / "link", OutputFile::Mode::kAppend).ok());
+  Result<OutputFile> full = OutputFile::Open("/dev/full", OutputFile::Mode::kAppend);
+  if (full.ok()) EXPECT_EQ(full->Write("x").code(), StatusCode::kResourceExhausted);
+}
+
 TEST_F(FileTest, MapsRegularFilesOnly) {
   const fs::path path = dir_ / "a.bin";
   ASSERT_TRUE(WriteFileAtomic(path, "abc").ok());

@@ -276,6 +276,26 @@ TEST_F(ServerTest, ExpectContinue) {
   EXPECT_EQ(client_.ReadResponse().status, 404);
 }
 
+TEST_F(ServerTest, ChecksHostAndOrigin) {
+  RawClient rebound(server_.port());
+  const RawResponse host = rebound.Request("GET /health HTTP/1.1\r\nHost: evil.com\r\n\r\n");
+  EXPECT_EQ(host.status, 403);
+  EXPECT_EQ(ErrorCode(host), "host_not_allowed");
+  const RawResponse origin = client_.Request(Post("/echo", "{}", "Origin: http://evil.com\r\n"));
+  EXPECT_EQ(origin.status, 403);
+  EXPECT_EQ(origin.headers.Find("Access-Control-Allow-Origin"), nullptr);
+  const RawResponse allowed = client_.Request(Get("/nothing", "Origin: http://localhost:3000\r\n"));
+  EXPECT_EQ(allowed.status, 404);
+  EXPECT_EQ(allowed.headers.Get("Access-Control-Allow-Origin"), "http://localhost:3000");
+  const RawResponse preflight = client_.Request(
+      "OPTIONS /echo HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost:3000\r\n"
+      "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: content-type, x-a\r\n\r\n");
+  EXPECT_EQ(preflight.status, 204);
+  EXPECT_EQ(preflight.headers.Get("Access-Control-Allow-Methods"), "POST, OPTIONS");
+  EXPECT_EQ(preflight.headers.Get("Access-Control-Allow-Headers"), "content-type, x-a");
+  EXPECT_EQ(preflight.headers.Get("Access-Control-Allow-Origin"), "http://localhost:3000");
+}
+
 TEST(ServerOptionsTest, ErrorsTakeTheDialectsShape) {
   ServerOptions options;
   options.error_formatter = [](const HttpError& error) {

