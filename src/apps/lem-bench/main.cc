@@ -1,0 +1,88 @@
+// lem-bench model: speed of prefill and decode of one model file on this machine.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <cstdio>
+
+#include "apps/lem-bench/model_bench.h"
+#include "base/cpu_info.h"
+#include "base/json.h"
+#include "kernels/kernels.h"
+
+namespace lem {
+namespace {
+
+void PrintJson(const ModelBench& bench, const ModelBenchOptions& options, const std::vector<ModelBenchResult>& results) {
+  JsonWriter out;
+  out.BeginArray();
+  for (const ModelBenchResult& result : results) {
+    out.BeginObject().Key("test").String(result.test).Key("tokens").Int(result.num_tokens);
+    out.Key("tokens_per_s").Double(result.BestTokensPerSecond());
+    out.Key("median_tokens_per_s").Double(result.MedianTokensPerSecond());
+    out.Key("depth").Int(result.depth).Key("runs").Int(static_cast<int64_t>(result.seconds.size()));
+    out.Key("threads").Int(bench.num_threads()).Key("model").String(options.model.filename().string());
+    out.Key("isa").String(BestKernelTable().name).Key("cpu").String(GetCpuInfo().brand).EndObject();
+  }
+  out.EndArray();
+  fmt::print("{}\n", out.text());
+}
+
+void PrintTable(const ModelBench& bench, const ModelBenchOptions& options, const std::vector<ModelBenchResult>& results) {
+  const CpuInfo& cpu = GetCpuInfo();
+  fmt::print("model    {} ({}, {})\n", options.model.filename().string(), bench.model().config.architecture,
+             bench.model().quantization);
+  fmt::print("machine  {}, {} processors: {}\n", cpu.brand, cpu.num_cpus, fmt::join(cpu.FeatureNames(), " "));
+  fmt::print("kernels  {}, {} threads\n\n", BestKernelTable().name, bench.num_threads());
+  fmt::print("{:<8} {:>7} {:>7} {:>5} {:>12} {:>12}\n", "test", "tokens", "depth", "runs", "best tok/s", "median tok/s");
+  for (const ModelBenchResult& result : results) {
+    fmt::print("{:<8} {:>7} {:>7} {:>5} {:>12.1f} {:>12.1f}\n", result.test, result.num_tokens, result.depth,
+               result.seconds.size(), result.BestTokensPerSecond(), result.MedianTokensPerSecond());
+  }
+}
+
+Status RunModelBench(const ModelBenchOptions& options, bool json) {
+  LEM_ASSIGN_OR_RETURN(const std::unique_ptr<ModelBench> bench, ModelBench::Create(options));
+  LEM_ASSIGN_OR_RETURN(const std::vector<ModelBenchResult> results, bench->Run());
+  (json ? PrintJson : PrintTable)(*bench, options, results);
+  return OkStatus();
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("Measures what Lemonade does on this machine", "lem-bench");
+  app.require_subcommand(1);
+  CLI::App* command = app.add_subcommand("model", "Speed of prefill and decode of one model file");
+  ModelBenchOptions options;
+  bool json = false;
+  command->add_option("--model", options.model, "A .gguf file")->required();
+  command->add_option("--threads", options.num_threads, "Compute threads; 0 = one a processor")->check(CLI::Range(0, 1024));
+  command->add_option("--prefill", options.prefill_sizes, "Tokens of a prompt; may be repeated")
+      ->check(CLI::Range(1, 1 << 20));
+  command->add_option("--decode", options.decode_sizes, "Tokens of an answer; may be repeated")
+      ->check(CLI::Range(1, 1 << 20));
+  command->add_option("--depth", options.depth, "Tokens in the context before the answer")->check(CLI::Range(0, 1 << 20));
+  command->add_option("--runs", options.num_runs, "Runs of each test; the best and the median are told")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000));
+  command->add_flag("--json", json, "Print a JSON array with one object a test");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error);
+  }
+  if (options.prefill_sizes.empty() && options.decode_sizes.empty()) {
+    options.prefill_sizes = {512};
+    options.decode_sizes = {64};
+  }
+  const Status status = RunModelBench(options, json);
+  if (status.ok()) return 0;
+  fmt::print(stderr, "lem-bench: {}\n", status.message());
+  return 1;
+}
+
+}  // namespace
+}  // namespace lem
+
+int main(int argc, char** argv) { return lem::Main(argc, argv); }

@@ -1,0 +1,106 @@
+#include "apps/lem-bench/model_bench.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "device/cpu/cpu_device.h"
+#include "kernels/kernels.h"
+
+namespace lem {
+namespace {
+
+constexpr SequenceId kSequence = 1;
+
+class IgnoreEvents : public EventSink {
+ public:
+  void Emit(Event /*event*/) override {}
+};
+
+double SecondsSince(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+}  // namespace
+
+double ModelBenchResult::BestTokensPerSecond() const {
+  return static_cast<double>(num_tokens) / *std::ranges::min_element(seconds);
+}
+
+double ModelBenchResult::MedianTokensPerSecond() const {
+  std::vector<double> sorted = seconds;
+  std::ranges::sort(sorted);
+  const size_t middle = sorted.size() / 2;
+  const double median = sorted.size() % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+  return static_cast<double>(num_tokens) / median;
+}
+
+ModelBench::ModelBench(ModelBenchOptions options) : options_(std::move(options)), pool_(options_.num_threads) {}
+
+Result<std::unique_ptr<ModelBench>> ModelBench::Create(ModelBenchOptions options) {
+  std::unique_ptr<ModelBench> bench(new ModelBench(std::move(options)));
+  const ModelBenchOptions& wanted = bench->options_;
+  const KernelTable& kernels = BestKernelTable();
+  bench->devices_.Add(MakeCpuDevice(bench->pool_, kernels));
+  LEM_ASSIGN_OR_RETURN(bench->model_, LoadModel(wanted.model));
+  EngineOptions engine_options;
+  for (const int64_t size : wanted.prefill_sizes) {
+    engine_options.context_length = std::max(engine_options.context_length, size);
+  }
+  for (const int64_t size : wanted.decode_sizes) {
+    engine_options.context_length = std::max(engine_options.context_length, std::max<int64_t>(wanted.depth, 1) + size + 1);
+  }
+  LEM_ASSIGN_OR_RETURN(bench->engine_, Engine::Create(*bench->model_, bench->devices_, kernels, engine_options));
+  return bench;
+}
+
+Result<std::vector<ModelBenchResult>> ModelBench::Run() {
+  std::vector<ModelBenchResult> results;
+  for (const int64_t size : options_.prefill_sizes) results.push_back({"prefill", size, 0, {}});
+  for (const int64_t size : options_.decode_sizes) results.push_back({"decode", size, options_.depth, {}});
+  for (int32_t run = -1; run < options_.num_runs; ++run) {
+    for (ModelBenchResult& result : results) {
+      LEM_ASSIGN_OR_RETURN(const double seconds, result.test == "prefill"
+                                                     ? TimePrefill(result.num_tokens)
+                                                     : TimeDecode(result.num_tokens, result.depth));
+      if (run >= 0) result.seconds.push_back(seconds);
+    }
+  }
+  return results;
+}
+
+void ModelBench::Begin(int64_t prompt_tokens, int64_t answer_tokens) {
+  GenerateRequest request;
+  const int64_t vocab_size = model_->graph.vocab_size;
+  // Which tokens they are makes no difference to the time; the multiplier spreads them over the embedding table.
+  for (int64_t i = 0; i < prompt_tokens; ++i) request.prompt.push_back(static_cast<int32_t>((i * 7919 + 11) % vocab_size));
+  request.max_tokens = static_cast<int32_t>(answer_tokens);
+  request.sampling.temperature = 0;
+  request.ignore_end_tokens = true;
+  engine_->Add(kSequence, std::make_shared<const GenerateRequest>(std::move(request)), std::make_shared<IgnoreEvents>());
+}
+
+Status ModelBench::ComputePrompt(int64_t num_tokens) {
+  for (int64_t done = 0; done < num_tokens;) {
+    const int64_t now = std::min(num_tokens - done, engine_->max_step_tokens());
+    LEM_TRY(engine_->Step({{kSequence, now}}));
+    done += now;
+  }
+  return OkStatus();
+}
+
+Result<double> ModelBench::TimePrefill(int64_t num_tokens) {
+  Begin(num_tokens, 0);
+  const Clock::time_point begin = Clock::now();
+  LEM_TRY(ComputePrompt(num_tokens));
+  return SecondsSince(begin);
+}
+
+Result<double> ModelBench::TimeDecode(int64_t num_tokens, int64_t depth) {
+  const int64_t prompt_tokens = std::max<int64_t>(depth, 1);
+  // The prompt's last row gives the first token of the answer; each step after it computes one token and gives the next.
+  Begin(prompt_tokens, num_tokens + 1);
+  LEM_TRY(ComputePrompt(prompt_tokens));
+  const Clock::time_point begin = Clock::now();
+  for (int64_t i = 0; i < num_tokens; ++i) LEM_TRY(engine_->Step({{kSequence, 1}}));
+  return SecondsSince(begin);
+}
+
+}  // namespace lem
