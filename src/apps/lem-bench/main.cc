@@ -15,7 +15,8 @@
 namespace lem {
 namespace {
 
-void PrintJson(const ModelBench& bench, const ModelBenchOptions& options, const std::vector<ModelBenchResult>& results) {
+void PrintJson(const ModelBench& bench, const ModelBenchOptions& options,
+               const std::vector<ModelBenchResult>& results) {
   JsonWriter out;
   out.BeginArray();
   for (const ModelBenchResult& result : results) {
@@ -30,13 +31,15 @@ void PrintJson(const ModelBench& bench, const ModelBenchOptions& options, const 
   fmt::print("{}\n", out.text());
 }
 
-void PrintTable(const ModelBench& bench, const ModelBenchOptions& options, const std::vector<ModelBenchResult>& results) {
+void PrintTable(const ModelBench& bench, const ModelBenchOptions& options,
+                const std::vector<ModelBenchResult>& results) {
   const CpuInfo& cpu = GetCpuInfo();
   fmt::print("model    {} ({}, {})\n", options.model.filename().string(), bench.model().config.architecture,
              bench.model().quantization);
   fmt::print("machine  {}, {} processors: {}\n", cpu.brand, cpu.num_cpus, fmt::join(cpu.FeatureNames(), " "));
   fmt::print("kernels  {}, {} threads\n\n", BestKernelTable().name, bench.num_threads());
-  fmt::print("{:<8} {:>7} {:>7} {:>5} {:>12} {:>12}\n", "test", "tokens", "depth", "runs", "best tok/s", "median tok/s");
+  fmt::print("{:<8} {:>7} {:>7} {:>5} {:>12} {:>12}\n", "test", "tokens", "depth", "runs", "best tok/s",
+             "median tok/s");
   for (const ModelBenchResult& result : results) {
     fmt::print("{:<8} {:>7} {:>7} {:>5} {:>12.1f} {:>12.1f}\n", result.test, result.num_tokens, result.depth,
                result.seconds.size(), result.BestTokensPerSecond(), result.MedianTokensPerSecond());
@@ -57,12 +60,14 @@ int Main(int argc, char** argv) {
   ModelBenchOptions options;
   bool json = false;
   command->add_option("--model", options.model, "A .gguf file")->required();
-  command->add_option("--threads", options.num_threads, "Compute threads; 0 = one a processor")->check(CLI::Range(0, 1024));
+  command->add_option("--threads", options.num_threads, "Compute threads; 0 = one a processor")
+      ->check(CLI::Range(0, 1024));
   command->add_option("--prefill", options.prefill_sizes, "Tokens of a prompt; may be repeated")
       ->check(CLI::Range(1, 1 << 20));
   command->add_option("--decode", options.decode_sizes, "Tokens of an answer; may be repeated")
       ->check(CLI::Range(1, 1 << 20));
-  command->add_option("--depth", options.depth, "Tokens in the context before the answer")->check(CLI::Range(0, 1 << 20));
+  command->add_option("--depth", options.depth, "Tokens in the context before the answer")
+      ->check(CLI::Range(0, 1 << 20));
   command->add_option("--runs", options.num_runs, "Runs of each test; the best and the median are told")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));

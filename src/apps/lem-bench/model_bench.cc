@@ -45,7 +45,8 @@ Result<std::unique_ptr<ModelBench>> ModelBench::Create(ModelBenchOptions options
     engine_options.context_length = std::max(engine_options.context_length, size);
   }
   for (const int64_t size : wanted.decode_sizes) {
-    engine_options.context_length = std::max(engine_options.context_length, std::max<int64_t>(wanted.depth, 1) + size + 1);
+    engine_options.context_length =
+        std::max(engine_options.context_length, std::max<int64_t>(wanted.depth, 1) + size + 1);
   }
   LEM_ASSIGN_OR_RETURN(bench->engine_, Engine::Create(*bench->model_, bench->devices_, kernels, engine_options));
   return bench;
@@ -70,11 +71,13 @@ void ModelBench::Begin(int64_t prompt_tokens, int64_t answer_tokens) {
   GenerateRequest request;
   const int64_t vocab_size = model_->graph.vocab_size;
   // Which tokens they are makes no difference to the time; the multiplier spreads them over the embedding table.
-  for (int64_t i = 0; i < prompt_tokens; ++i) request.prompt.push_back(static_cast<int32_t>((i * 7919 + 11) % vocab_size));
+  for (int64_t i = 0; i < prompt_tokens; ++i)
+    request.prompt.push_back(static_cast<int32_t>((i * 7919 + 11) % vocab_size));
   request.max_tokens = static_cast<int32_t>(answer_tokens);
   request.sampling.temperature = 0;
   request.ignore_end_tokens = true;
-  engine_->Add(kSequence, std::make_shared<const GenerateRequest>(std::move(request)), std::make_shared<IgnoreEvents>());
+  engine_->Add(kSequence, std::make_shared<const GenerateRequest>(std::move(request)),
+               std::make_shared<IgnoreEvents>());
 }
 
 Status ModelBench::ComputePrompt(int64_t num_tokens) {
@@ -95,7 +98,8 @@ Result<double> ModelBench::TimePrefill(int64_t num_tokens) {
 
 Result<double> ModelBench::TimeDecode(int64_t num_tokens, int64_t depth) {
   const int64_t prompt_tokens = std::max<int64_t>(depth, 1);
-  // The prompt's last row gives the first token of the answer; each step after it computes one token and gives the next.
+  // The prompt's last row gives the first token of the answer; each step after it computes one token and gives the
+  // next.
   Begin(prompt_tokens, num_tokens + 1);
   LEM_TRY(ComputePrompt(prompt_tokens));
   const Clock::time_point begin = Clock::now();
