@@ -1,10 +1,7 @@
-"""lem pull, list, show, rm on a catalogue of the test's own: no network."""
+"""lem pull, list, show, rm on a catalogue of the test's own: no network. Kills in the middle: pull_kill.py."""
 
 import hashlib
 import json
-import signal
-import subprocess
-import time
 
 import pytest
 
@@ -60,24 +57,3 @@ def test_wrong_hash_is_refused_and_leaves_nothing(lem, home, catalogue):
     assert result.returncode == 1 and "0" * 64 in result.stderr
     assert stored(lem) == {}
     assert list((home / "data").rglob("tiny-test.gguf")) == []
-
-
-@pytest.mark.long
-def test_a_pull_killed_at_any_moment_goes_on(lem, lem_binary, home, catalogue):
-    digest = catalogue()
-    delay_s = 0.0
-    for _ in range(60):
-        process = subprocess.Popen([lem_binary, "pull", "tiny:test"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(delay_s)
-        process.send_signal(signal.SIGKILL)
-        if process.wait() == 0:
-            break
-        delay_s += 0.01
-        for model in stored(lem).values():  # in the list means whole
-            assert model["state"] == "ready"
-    result = lem("pull", "tiny:test")
-    assert result.returncode == 0, result.stderr
-    path = stored(lem)["tiny:test"]["path"]
-    with open(path, "rb") as file:
-        assert hashlib.file_digest(file, "sha256").hexdigest() == digest
-    assert list((home / "data" / "lemonade" / "models" / ".partial").glob("*/content")) == []
