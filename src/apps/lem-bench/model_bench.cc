@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/check.h"
 #include "device/cpu/cpu_device.h"
 #include "kernels/kernels.h"
 
@@ -80,11 +81,12 @@ void ModelBench::Begin(int64_t prompt_tokens, int64_t answer_tokens) {
                std::make_shared<IgnoreEvents>());
 }
 
-Status ModelBench::ComputePrompt(int64_t num_tokens) {
+Status ModelBench::Compute(int64_t num_tokens, int64_t tokens_per_step) {
   for (int64_t done = 0; done < num_tokens;) {
-    const int64_t now = std::min(num_tokens - done, engine_->max_step_tokens());
-    LEM_TRY(engine_->Step({{kSequence, now}}));
+    const int64_t now = std::min(num_tokens - done, tokens_per_step);
+    LEM_ASSIGN_OR_RETURN(const auto finished, engine_->Step({{kSequence, now}}));
     done += now;
+    LEM_CHECK(finished.empty() || done == num_tokens) << "the sequence ended early";
   }
   return OkStatus();
 }
@@ -92,7 +94,7 @@ Status ModelBench::ComputePrompt(int64_t num_tokens) {
 Result<double> ModelBench::TimePrefill(int64_t num_tokens) {
   Begin(num_tokens, 0);
   const Clock::time_point begin = Clock::now();
-  LEM_TRY(ComputePrompt(num_tokens));
+  LEM_TRY(Compute(num_tokens, engine_->max_step_tokens()));
   return SecondsSince(begin);
 }
 
@@ -101,9 +103,9 @@ Result<double> ModelBench::TimeDecode(int64_t num_tokens, int64_t depth) {
   // The prompt's last row gives the first token of the answer; each step after it computes one token and gives the
   // next.
   Begin(prompt_tokens, num_tokens + 1);
-  LEM_TRY(ComputePrompt(prompt_tokens));
+  LEM_TRY(Compute(prompt_tokens, engine_->max_step_tokens()));
   const Clock::time_point begin = Clock::now();
-  for (int64_t i = 0; i < num_tokens; ++i) LEM_TRY(engine_->Step({{kSequence, 1}}));
+  LEM_TRY(Compute(num_tokens, 1));
   return SecondsSince(begin);
 }
 

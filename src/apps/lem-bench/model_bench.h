@@ -56,7 +56,8 @@ class ModelBench {
   Result<double> TimeDecode(int64_t num_tokens, int64_t depth);
   // Starts sequence kSequence with a prompt of arbitrary tokens.
   void Begin(int64_t prompt_tokens, int64_t answer_tokens);
-  Status ComputePrompt(int64_t num_tokens);
+  // Its next `num_tokens` tokens, in steps of at most `tokens_per_step`.
+  Status Compute(int64_t num_tokens, int64_t tokens_per_step);
 
   const ModelBenchOptions options_;
   ThreadPool pool_;
