@@ -119,7 +119,7 @@ constexpr std::string_view kSparkNames[] = {"spark2_5"};
 
 constexpr std::string_view kAfmoeRules[] = {
     kGroupNumbersByThree,
-    "[\u4E00-\u9FFF\u3400-\u4DBF\uF900-\uFAFF\u3040-\u309F\u30A0-\u30FF\uFF65-\uFF9F\u2F00-\u2FDF\u0E00-\u0E7F"
+    "[\u4E00-\u9FFF\u3400-\u4DBF\u8C48-\uFAFF\u3040-\u309F\u30A0-\u30FF\uFF65-\uFF9F\u2F00-\u2FDF\u0E40-\u0E7F"
     "\u0E80-\u0EFF\u1780-\u17FF\u1000-\u109F\uAA60-\uAA7F\uA9E0-\uA9FF\uAC00-\uD7AF\u1100-\u11FF]+",
     LEM_DEEPSEEK_WORDS R"([\r\n]*|)" LEM_SPACES};
 constexpr std::string_view kAfmoeNames[] = {"afmoe"};

@@ -15,11 +15,10 @@ void AddRange(CharSet& set, char32_t first, char32_t last) {
   if (last >= 0x80) set.ranges.emplace_back(std::max<char32_t>(first, 0x80), last);
 }
 
-// Adds every ASCII code point of the category too, but for '~': llama.cpp's expressions leave it out of \p{S}.
 void AddCategory(CharSet& set, CharClass category) {
   set.categories[static_cast<size_t>(category)] = true;
   for (char32_t c = 0; c < 0x80; ++c) {
-    if (ClassOf(c) == category && c != U'~') set.ascii[c] = true;
+    if (ClassOf(c) == category) set.ascii[c] = true;
   }
 }
 
