@@ -230,7 +230,9 @@ Status Interpreter::ExecFilterBlock(const FilterBlockStatement& statement, Frame
   Frame* inner = NewFrame(frame);
   LEM_ASSIGN_OR_RETURN(const Value body, Capture(statement.body, inner));
   LEM_ASSIGN_OR_RETURN(const Value value, EvalFilter(static_cast<const FilterExpr&>(*statement.filter), inner, body));
-  Print(*out_, value);
+  if (!value.is_string())
+    return InvalidArgument("the filters of a filter block must end with a text, not {}", TypeName(value));
+  out_->Append(value.as_string());
   return OkStatus();
 }
 

@@ -132,7 +132,8 @@ class BraceFormatter {
     const auto peek = [&](size_t at) { return at < text.size() ? text[at] : '\0'; };
     const auto is_align = [](char c) { return c == '<' || c == '>' || c == '^' || c == '='; };
     const size_t fill_size = text.empty() ? 0 : DecodeAt(text, 0).size;
-    if (fill_size > 0 && is_align(peek(fill_size))) {
+    const bool has_fill = fill_size > 0 && is_align(peek(fill_size));
+    if (has_fill) {
       spec.fill = text.substr(0, fill_size);
       spec.align = text[fill_size];
       pos = fill_size + 1;
@@ -146,6 +147,7 @@ class BraceFormatter {
     }
     if (peek(pos) == '0') {
       spec.zero = true;
+      if (!has_fill) spec.fill = "0";
       ++pos;
     }
     const auto number = [&](int64_t fallback) {

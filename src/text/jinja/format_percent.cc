@@ -132,7 +132,10 @@ class PercentFormatter {
       return InvalidArgument("unsupported format character '{}'", type);
     }
     if (!arg.is_number()) return InvalidArgument("%{} format: a number is required, not {}", type, TypeName(arg));
-    if (!left && spec.zero) spec.align = 0;
+    if (!left && spec.zero) {
+      spec.align = '=';
+      spec.fill = "0";
+    }
     if (is_float) {
       spec.type = type;
       return AppendFormatted(out_, Value::Float(AsDouble(arg)).WithTaint(arg.tainted()), spec);

@@ -39,8 +39,7 @@ void AppendNumber(TextBuilder& out, bool negative, std::string_view prefix, cons
   lead += prefix;
   const std::string body = spec.grouping != 0 ? Group(digits, spec.grouping) : digits;
   const char align = spec.align != 0 ? spec.align : spec.zero ? '=' : '>';
-  const std::string fill = spec.zero && spec.align == 0 ? "0" : spec.fill;
-  const Str fill_str{fill, {}};
+  const Str fill_str{spec.fill, {}};
   const int64_t missing = spec.width - static_cast<int64_t>(lead.size() + body.size());
   const int64_t left = align == '<' || align == '=' ? 0 : align == '^' ? std::max<int64_t>(missing, 0) / 2 : missing;
   out.AppendTimes(fill_str, left);

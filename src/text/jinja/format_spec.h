@@ -13,7 +13,7 @@ struct FormatSpec {
   char align = 0;          // '<', '>', '^', '=' or 0: the default of the type
   char sign = '-';         // '-', '+' or ' '
   bool alternate = false;  // '#'
-  bool zero = false;       // '0' before the width
+  bool zero = false;       // '0' before the width: numbers are filled after their sign
   int64_t width = 0;
   char grouping = 0;       // ',' or '_' between thousands
   int64_t precision = -1;  // -1: none given

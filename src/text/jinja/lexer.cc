@@ -121,6 +121,10 @@ class Lexer {
   }
 
   Status LexComment(size_t inside) {
+    if (inside == text_.size()) {  // Jinja complains only of text in an open comment
+      Advance(inside);
+      return OkStatus();
+    }
     for (size_t pos = inside;; ++pos) {
       pos = text_.find("#}", pos);
       if (pos == std::string_view::npos) return Error("a comment {{# is not closed by #}}");
