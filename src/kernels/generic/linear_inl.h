@@ -75,14 +75,22 @@ LEM_INLINE void FusedRows(const LinearArgs& args, int64_t n) {
   const int64_t num_blocks = args.k / D::kElements;
   for (int64_t block = 0; block < num_blocks; ++block) {
     const float* in = args.in + block * D::kElements;
+    typename D::Prepared prepared[kRows];
     for (int r = 0; r < kRows; ++r) {
       const std::byte* p = weight + r * row_bytes + block * D::kBytes;
       for (int64_t line = 0; line < D::kBytes; line += 64) __builtin_prefetch(p + ahead + line);
-      D::Decode(p, [&](int i, F32x16 w) LEM_INLINE_LAMBDA {
-        for (int t = 0; t < kTokens; ++t) {
-          acc[r][t] = Fma(w, Load(in + t * args.in_stride + 16 * i), acc[r][t]);
-        }
-      });
+      D::Prepare(p, prepared[r]);
+    }
+    for (int part = 0; part < D::kParts; ++part) {
+      for (int r = 0; r < kRows; ++r) {
+        const std::byte* p = weight + r * row_bytes + block * D::kBytes;
+        const float* in_part = in + part * (D::kElements / D::kParts);
+        D::DecodePart(p, prepared[r], part, [&](int i, F32x16 w) LEM_INLINE_LAMBDA {
+          for (int t = 0; t < kTokens; ++t) {
+            acc[r][t] = Fma(w, Load(in_part + t * args.in_stride + 16 * i), acc[r][t]);
+          }
+        });
+      }
     }
   }
   if constexpr (D::kElements == 16) {
@@ -106,7 +114,7 @@ LEM_INLINE void FusedRows(const LinearArgs& args, int64_t n) {
 }
 
 template <DType kType, int kTokens>
-void FusedLinear(const LinearArgs& args, int64_t n_begin, int64_t n_end) {
+LEM_NOINLINE void FusedLinear(const LinearArgs& args, int64_t n_begin, int64_t n_end) {
   constexpr int kRows = kFusedSums / kTokens < 4 ? kFusedSums / kTokens : 4;
   int64_t n = n_begin;
   for (; n + kRows <= n_end; n += kRows) FusedRows<kType, kRows, kTokens>(args, n);
@@ -122,12 +130,18 @@ void FusedLinear(const LinearArgs& args, int64_t n_begin, int64_t n_end, std::in
 
 // out[0..k) = one row.
 template <DType kType>
-void DecodeRow(const std::byte* row, float* out, int64_t k) {
+LEM_NOINLINE void DecodeRow(const std::byte* row, float* out, int64_t k) {
   using D = Decoder<kType>;
   int64_t i = 0;
   for (; i + D::kElements <= k; i += D::kElements, row += D::kBytes) {
     for (int64_t line = 0; line < D::kBytes; line += 64) __builtin_prefetch(row + kPrefetchBytes + line);
-    D::Decode(row, [&](int group, F32x16 w) LEM_INLINE_LAMBDA { Store(out + i + 16 * group, w); });
+    typename D::Prepared prepared;
+    D::Prepare(row, prepared);
+    for (int part = 0; part < D::kParts; ++part) {
+      float* out_part = out + i + part * (D::kElements / D::kParts);
+      D::DecodePart(row, prepared, part,
+                    [&](int group, F32x16 w) LEM_INLINE_LAMBDA { Store(out_part + 16 * group, w); });
+    }
   }
   if constexpr (D::kElements == 16) {
     if (i < k) StoreFirst(out + i, D::DecodeFirst(row, k - i), k - i);
@@ -141,8 +155,8 @@ void DecodeAnyRow(DType dtype, const std::byte* row, float* out, int64_t k) {
 // The sums of kTokens rows of activations from `token` on with the kLinearTileRows decoded rows at w, of which num_rows
 // are stored, from column n on.
 template <int kTokens>
-void PanelTile(const float* const (&w)[kLinearTileRows], const LinearArgs& args, int64_t token, int64_t n,
-               int64_t num_rows) {
+LEM_NOINLINE void PanelTile(const float* const (&w)[kLinearTileRows], const LinearArgs& args, int64_t token, int64_t n,
+                            int64_t num_rows) {
   F32x16 acc[kLinearTileRows][kTokens];
   for (int r = 0; r < kLinearTileRows; ++r) {
     for (int t = 0; t < kTokens; ++t) acc[r][t] = Zero();

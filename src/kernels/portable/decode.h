@@ -1,5 +1,5 @@
 // Portable decoders: the scalar reference, block by block, behind the interface of the other instruction sets.
-// Decoder<type>::Decode(block, sink) calls sink(i, w) for i = 0, 1, ... with w = elements [16 i, 16 i + 16) of a block.
+// A part is a whole block; Prepare does the work.
 #pragma once
 
 #include <cstddef>
@@ -15,11 +15,14 @@ namespace {
 template <DType kType, int64_t kElementsValue, int64_t kBytesValue>
 struct BlockDecoder {
   static constexpr int64_t kElements = kElementsValue, kBytes = kBytesValue;
-  template <typename Sink>
-  static LEM_INLINE void Decode(const std::byte* p, Sink&& sink) {
+  static constexpr int kParts = 1;
+  struct Prepared {
     float values[kElements];
-    DequantizeRow(kType, p, values, kElements);
-    for (int i = 0; i < kElements / 16; ++i) sink(i, Load(values + 16 * i));
+  };
+  static LEM_INLINE void Prepare(const std::byte* p, Prepared& out) { DequantizeRow(kType, p, out.values, kElements); }
+  template <typename Sink>
+  static LEM_INLINE void DecodePart(const std::byte*, const Prepared& prepared, int, Sink&& sink) {
+    for (int i = 0; i < kElements / 16; ++i) sink(i, Load(prepared.values + 16 * i));
   }
   static LEM_INLINE F32x16 DecodeFirst(const std::byte* p, int64_t n) {
     float values[kElements] = {};
