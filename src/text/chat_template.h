@@ -52,6 +52,11 @@ class ChatTemplate {
   // upper, tojson, slices) keep it untrusted.
   virtual Result<std::vector<RenderedSpan>> RenderSpans(const ChatTemplateInputs& inputs) const = 0;
   virtual bool is_fallback() const = 0;
+  // Text that ends an answer besides the model's own end tokens: the fallback's end marker, which is ordinary text to a
+  // model that was not trained with it.
+  std::vector<std::string> end_markers() const {
+    return is_fallback() ? std::vector<std::string>{"<|im_end|>"} : std::vector<std::string>{};
+  }
 };
 
 }  // namespace lem

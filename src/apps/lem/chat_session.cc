@@ -74,7 +74,12 @@ Result<Answer> ChatSession::Generate(std::vector<TokenId> prompt, bool at_text_s
   LEM_ASSIGN_OR_RETURN(const std::unique_ptr<Generation> generation, service_.Submit(std::move(request)));
   Bell bell;
   generation->SetNotify([&bell] { bell.Ring(); });
-  TextAssembler assembler(*model_.tokenizer, options_.stop, at_text_start);
+  std::vector<std::string> stop = options_.stop;
+  if (at_text_start) {
+    const std::vector<std::string> markers = model_.chat_template->end_markers();
+    stop.insert(stop.end(), markers.begin(), markers.end());
+  }
+  TextAssembler assembler(*model_.tokenizer, std::move(stop), at_text_start);
   Answer answer;
   const auto emit = [&](const std::string& text) {
     if (text.empty()) return;
