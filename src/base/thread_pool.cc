@@ -58,18 +58,28 @@ void ThreadPool::RunErased(int64_t num_tasks, Function function, void* context) 
     for (int64_t task = 0; task < num_tasks; ++task) function(context, task, 0);
     return;
   }
+  // The gate is shut and nobody is inside: the fields are ours.
   function_ = function;
   context_ = context;
   num_tasks_ = num_tasks;
   next_task_.store(0, std::memory_order_relaxed);
-  num_finished_.store(0, std::memory_order_relaxed);
+  gate_.store(0, std::memory_order_release);
   epoch_.fetch_add(1, std::memory_order_seq_cst);
   if (num_sleeping_.load(std::memory_order_seq_cst) > 0) epoch_.notify_all();
   ClaimTasks(0);
-  // Every worker must have left the job before its fields may change. A worker that lost its core is waited for with
-  // yields, so that it can get this one.
-  const auto all_finished = [&] { return num_finished_.load(std::memory_order_acquire) == workers_.size(); };
-  while (!SpinUntil(all_finished, std::chrono::microseconds(50))) std::this_thread::yield();
+  // All tasks are claimed. Workers inside may still be at theirs; later ones find the gate shut. A worker that lost its
+  // core in the middle of a task is waited for with yields, so that it can get this one.
+  gate_.fetch_or(kGateShut, std::memory_order_acq_rel);
+  const auto all_left = [&] { return gate_.load(std::memory_order_acquire) == kGateShut; };
+  while (!SpinUntil(all_left, std::chrono::microseconds(50))) std::this_thread::yield();
+}
+
+bool ThreadPool::EnterGate() {
+  uint32_t gate = gate_.load(std::memory_order_relaxed);
+  while ((gate & kGateShut) == 0) {
+    if (gate_.compare_exchange_weak(gate, gate + 1, std::memory_order_acquire)) return true;
+  }
+  return false;
 }
 
 void ThreadPool::WorkerLoop(int thread_idx) {
@@ -83,8 +93,9 @@ void ThreadPool::WorkerLoop(int thread_idx) {
     }
     seen = epoch_.load(std::memory_order_acquire);
     if (stopping_.load(std::memory_order_relaxed)) return;
+    if (!EnterGate()) continue;
     ClaimTasks(thread_idx);
-    num_finished_.fetch_add(1, std::memory_order_release);
+    gate_.fetch_sub(1, std::memory_order_release);
   }
 }
 

@@ -1,8 +1,9 @@
 // The compute pool: fork/join over a few pinned-count threads, one join per fused op. The calling thread works too.
 //
 // Tasks are claimed dynamically (one atomic counter), because cores are unequal and may be stolen; which thread runs a
-// task never changes its result. Workers spin between jobs while work keeps coming and sleep after kSpinTime without
-// any, so nothing spins while nothing runs. Run() may be called by one thread at a time.
+// task never changes its result. A worker that is late (asleep, or its core is taken) is not waited for: the others do
+// its share and close the job. Workers spin between jobs while work keeps coming and sleep after kSpinTime without any,
+// so nothing spins while nothing runs. Run() may be called by one thread at a time.
 #pragma once
 
 #include <atomic>
@@ -35,20 +36,24 @@ class ThreadPool {
   }
 
  private:
+  static constexpr uint32_t kGateShut = uint32_t{1} << 31;
+
   using Function = void (*)(void* context, int64_t task_idx, int thread_idx);
 
   void RunErased(int64_t num_tasks, Function function, void* context);
   void WorkerLoop(int thread_idx);
   void ClaimTasks(int thread_idx);
+  bool EnterGate();
 
-  // The job: written by the caller before epoch_ is raised, read by workers after.
+  // The job: written by the caller while the gate is shut and nobody is inside; read by workers inside.
   Function function_ = nullptr;
   void* context_ = nullptr;
   int64_t num_tasks_ = 0;
 
   alignas(64) std::atomic<int64_t> next_task_{0};
-  alignas(64) std::atomic<uint32_t> epoch_{0};         // raised once a job
-  alignas(64) std::atomic<uint32_t> num_finished_{0};  // workers done with the current job
+  // kGateShut, or the number of workers inside the current job; while shut, workers still inside are counted too.
+  alignas(64) std::atomic<uint32_t> gate_{kGateShut};
+  alignas(64) std::atomic<uint32_t> epoch_{0};  // raised once a job, after the gate has opened
   alignas(64) std::atomic<int> num_sleeping_{0};
   std::atomic<bool> stopping_{false};
   std::vector<std::thread> workers_;
