@@ -31,6 +31,15 @@ Prefix ClassifyPrefix(std::string_view bytes) {
 
 }  // namespace
 
+bool IsWholeUtf8(std::string_view text) {
+  while (!text.empty()) {
+    const Prefix prefix = ClassifyPrefix(text);
+    if (prefix.kind != Prefix::Kind::kWhole) return false;
+    text.remove_prefix(prefix.num_bytes);
+  }
+  return true;
+}
+
 StreamingDetokenizer::StreamingDetokenizer(const Tokenizer& tokenizer, SpecialTokens special, bool at_text_start)
     : tokenizer_(&tokenizer), special_(special), drop_leading_space_(at_text_start) {}
 

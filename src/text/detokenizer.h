@@ -2,10 +2,14 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "text/tokenizer.h"
 
 namespace lem {
+
+// True if it is valid UTF-8 and does not end inside a code point.
+bool IsWholeUtf8(std::string_view text);
 
 // Feeds tokens one by one and returns the text that is certain so far. Bytes that may be the beginning of a code point
 // are held back until it is complete; bytes that can never become one are given out as U+FFFD. Not thread-safe.

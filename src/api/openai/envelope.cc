@@ -1,0 +1,60 @@
+#include "api/openai/envelope.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+namespace lem::openai {
+namespace {
+
+JsonWriter& StringOrNull(const std::string& text, JsonWriter& writer) {
+  return text.empty() ? writer.Null() : writer.String(text);
+}
+
+}  // namespace
+
+std::string WriteError(const WireError& error) {
+  JsonWriter writer;
+  writer.BeginObject().Key("error").BeginObject();
+  writer.Key("message").String(error.message);
+  writer.Key("type").String(error.type);
+  StringOrNull(error.param, writer.Key("param"));
+  StringOrNull(error.code, writer.Key("code"));
+  writer.EndObject().EndObject();
+  return writer.Take();
+}
+
+void BeginObject(const Envelope& envelope, std::string_view object, JsonWriter& writer) {
+  writer.BeginObject();
+  writer.Key("id").String(envelope.id);
+  writer.Key("object").String(object);
+  writer.Key("created").Int(envelope.created_unix_s);
+  writer.Key("model").String(envelope.model);
+  writer.Key("system_fingerprint").String(envelope.system_fingerprint);
+}
+
+void WriteUsage(const Usage& usage, JsonWriter& writer) {
+  writer.BeginObject();
+  writer.Key("prompt_tokens").Int(usage.prompt_tokens);
+  writer.Key("completion_tokens").Int(usage.completion_tokens);
+  writer.Key("total_tokens").Int(int64_t{usage.prompt_tokens} + usage.completion_tokens);
+  writer.Key("prompt_tokens_details").BeginObject();
+  writer.Key("cached_tokens").Int(usage.cached_tokens).EndObject();
+  writer.Key("completion_tokens_details").BeginObject();
+  writer.Key("reasoning_tokens").Int(0).EndObject();
+  writer.EndObject();
+}
+
+void WriteLogprob(float logprob, JsonWriter& writer) {
+  if (std::isnan(logprob)) {
+    writer.Null();
+    return;
+  }
+  char buffer[32];
+  const auto end = std::to_chars(buffer, buffer + sizeof(buffer), std::max(logprob, -9999.0f)).ptr;
+  writer.Raw({buffer, static_cast<size_t>(end - buffer)});
+}
+
+std::string_view FinishReasonName(FinishReason reason) { return reason == FinishReason::kLength ? "length" : "stop"; }
+
+}  // namespace lem::openai

@@ -1,0 +1,116 @@
+// Every parameter of the table: its bounds are taken and what is outside is refused by name, before anything is queued.
+#include "api/openai/parameters.h"
+
+#include <gtest/gtest.h>
+
+#include "api/openai/chat_request.h"
+#include "api/openai/completion_request.h"
+
+namespace lem::openai {
+namespace {
+
+struct Case {
+  Endpoint endpoint;
+  Parameter parameter;
+};
+
+std::vector<Case> AllCases() {
+  std::vector<Case> cases;
+  for (const Endpoint endpoint : {Endpoint::kChat, Endpoint::kCompletions}) {
+    for (const Parameter& parameter : ParametersOf(endpoint)) cases.push_back({endpoint, parameter});
+  }
+  return cases;
+}
+
+// The error's param, or "" if the request is taken. `value` is JSON.
+std::string Refused(const Case& c, std::string value) {
+  if (c.parameter.name == "logit_bias") value = R"({"7":)" + value + "}";
+  std::string more;
+  if (c.parameter.name == "top_logprobs") more = R"("logprobs":true,)";
+  if (c.parameter.name == "best_of") more = R"("n":)" + value + ",";  // must be the same
+  const bool is_chat = c.endpoint == Endpoint::kChat;
+  const auto body =
+      ParseJson(fmt::format(R"({{"model":"m",{}"{}":{},{}}})", more, c.parameter.name, value,
+                            is_chat ? R"("messages":[{"role":"user","content":"x"}])" : R"("prompt":"x")"));
+  if (!body.ok()) return "JSON";
+  const auto name = [](const auto& result) {
+    if (result) return std::string();
+    EXPECT_EQ(result.error().status.code(), StatusCode::kInvalidArgument);
+    EXPECT_NE(result.error().status.message(), "");
+    EXPECT_NE(result.error().code, "");
+    return result.error().param;
+  };
+  return is_chat ? name(ParseChatRequest(*body)) : name(ParseCompletionRequest(*body));
+}
+
+class ParameterTest : public testing::TestWithParam<Case> {
+ protected:
+  void ExpectTaken(const std::string& value) { EXPECT_EQ(Refused(GetParam(), value), "") << value; }
+  void ExpectRefused(const std::string& value) {
+    const std::string_view name = GetParam().parameter.name;
+    std::string expected(name);
+    if (name == "logit_bias") expected = value == "null" ? "" : "logit_bias.7";
+    // n, which must equal it, is refused first.
+    if (name == "best_of") expected = "n";
+    EXPECT_EQ(Refused(GetParam(), value), expected) << value;
+  }
+  void ExpectRefusesWrongTypes() {
+    for (const char* wrong : {R"("1")", R"("")", "[]", "{}", "[1]"}) ExpectRefused(wrong);
+    for (const char* not_json : {"NaN", "Infinity", "-Infinity", "1_0", "01", "+1", "1."}) {
+      EXPECT_EQ(Refused(GetParam(), not_json), "JSON") << not_json;
+    }
+    if (GetParam().parameter.name != "logit_bias") ExpectTaken("null");
+  }
+};
+
+TEST_P(ParameterTest, IsTakenInsideItsRangeOnly) {
+  ExpectRefusesWrongTypes();
+  if (const auto* integers = std::get_if<IntegerRange>(&GetParam().parameter.allowed)) {
+    ExpectTaken(std::to_string(integers->min));
+    ExpectTaken(std::to_string(integers->max));
+    if (integers->min > std::numeric_limits<int64_t>::min()) ExpectRefused(std::to_string(integers->min - 1));
+    if (integers->max < std::numeric_limits<int64_t>::max()) ExpectRefused(std::to_string(integers->max + 1));
+    for (const char* far : {"-9223372036854775809", "9223372036854775808", "18446744073709551616", "1e300", "-1e300"}) {
+      ExpectRefused(far);
+    }
+    ExpectRefused("1.5");
+    ExpectRefused("true");
+    ExpectTaken("1.0");
+  } else if (const auto* numbers = std::get_if<NumberRange>(&GetParam().parameter.allowed)) {
+    ExpectTaken(fmt::format("{}", numbers->min));
+    ExpectTaken(fmt::format("{}", numbers->max));
+    for (const double outside : {numbers->min - 1e-6, numbers->max + 1e-6, numbers->max + 1}) {
+      ExpectRefused(fmt::format("{}", outside));
+    }
+    for (const char* far : {"9223372036854775808", "-9223372036854775809", "1e308", "-1e308"}) ExpectRefused(far);
+    ExpectRefused("true");
+  } else {
+    ExpectTaken("true");
+    ExpectTaken("false");
+    ExpectRefused("1");
+    ExpectRefused("0");
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ParameterTest, testing::ValuesIn(AllCases()), [](const auto& info) {
+  return fmt::format("{}_{}", info.param.endpoint == Endpoint::kChat ? "chat" : "completions",
+                     info.param.parameter.name);
+});
+
+TEST(UnsupportedParameterTest, IsRefusedUnlessItAsksForNothing) {
+  for (const Endpoint endpoint : {Endpoint::kChat, Endpoint::kCompletions}) {
+    for (const UnsupportedParameter& parameter : UnsupportedParametersOf(endpoint)) {
+      const Case c{endpoint, {parameter.name, AnyBoolean{}}};
+      EXPECT_EQ(Refused(c, R"({"x":1})"), parameter.name);
+      EXPECT_EQ(Refused(c, R"(["x"])"), parameter.name);
+      EXPECT_EQ(Refused(c, R"("x")"), parameter.name);
+      EXPECT_EQ(Refused(c, "null"), "") << parameter.name;
+      if (!parameter.accepted_json.empty()) {
+        EXPECT_EQ(Refused(c, std::string(parameter.accepted_json)), "") << parameter.name;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lem::openai

@@ -1,0 +1,86 @@
+#include "server/api_server.h"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "base/json.h"
+#include "server/error_mapping.h"
+
+namespace lem {
+namespace {
+
+// Between the cancelling of what has not finished in time and the breaking of connections: error events go out.
+constexpr auto kFarewellTime = std::chrono::milliseconds(500);
+
+std::string_view StateName(ModelState state) {
+  switch (state) {
+    case ModelState::kLoading:
+      return "loading";
+    case ModelState::kReady:
+      return "ready";
+    case ModelState::kFailed:
+      return "failed";
+  }
+  return "unknown";
+}
+
+}  // namespace
+
+ApiServerOptions::ApiServerOptions() { http.limits.max_body_bytes = 10 << 20; }
+
+ApiServer::ApiServer(InferenceService& service, ApiServerOptions options)
+    : service_(service), openai_(service, loop_, metrics_, options.request_timeout) {
+  options.http.error_formatter = [](const http::HttpError& error) { return ErrorResponse(error, kOpenAiErrors); };
+  options.http.on_exchange_end = [this](const http::ExchangeSummary& summary) {
+    metrics_.CountRequest(summary.route, summary.status);
+  };
+  server_ = std::make_unique<http::Server>(std::move(options.http), MakeRouter());
+}
+
+http::Router ApiServer::MakeRouter() {
+  using http::Request;
+  using http::Response;
+  http::Router router;
+  openai_.AddRoutes(router);
+  const http::RouteOptions quick{.run_on = http::RunOn::kIoThread};
+  router.Add("GET", "/health", [](const Request&) { return Response::Json(200, R"({"status":"ok"})"); }, quick);
+  router.Add("GET", "/ready", [this](const Request&) { return HandleReady(); }, quick);
+  router.Add("GET", "/metrics", [this](const Request&) {
+    Response response = Response::Text(200, metrics_.Write(service_.Stats(), server_->num_connections()));
+    response.headers = {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}};
+    return response;
+  });
+  router.Add("GET", "/", [](const Request&) {
+    JsonWriter writer;
+    writer.BeginObject().Key("name").String("Lemonade").Key("version").String(LEM_VERSION);
+    writer.Key("openai_base_url").String("/v1").EndObject();
+    return Response::Json(200, writer.Take());
+  });
+  return router;
+}
+
+http::Response ApiServer::HandleReady() const {
+  const bool ready = service_.Ready() && !draining_.load();
+  JsonWriter writer;
+  writer.BeginObject().Key("status").String(draining_.load() ? "draining" : ready ? "ready" : "not ready");
+  writer.Key("models").BeginArray();
+  for (const ModelInfo& model : service_.Models()) {
+    writer.BeginObject().Key("id").String(model.id).Key("state").String(StateName(model.state));
+    if (!model.error.ok()) writer.Key("error").String(model.error.message());
+    writer.EndObject();
+  }
+  writer.EndArray().EndObject();
+  http::Response response = http::Response::Json(ready ? 200 : 503, writer.Take());
+  if (!ready) response.headers.Add("Retry-After", "1");
+  return response;
+}
+
+void ApiServer::Drain(Clock::time_point deadline) {
+  draining_.store(true);
+  std::thread service_drain([&] { service_.Drain(deadline - kFarewellTime); });
+  server_->Drain(deadline);
+  service_drain.join();
+}
+
+}  // namespace lem

@@ -1,0 +1,60 @@
+// The whole server: HTTP in front, an InferenceService behind, and the routes of every dialect and of operation
+// between.
+//
+//   ApiServer server(service, options);
+//   LEM_ASSIGN_OR_RETURN(uint16_t port, server.Listen("127.0.0.1", 5366));
+//   LEM_TRY(server.Start());
+//   TerminationSignals(...).Wait();
+//   server.Drain(deadline);
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "http/server.h"
+#include "runtime/inference_service.h"
+#include "server/answer_loop.h"
+#include "server/metrics.h"
+#include "server/openai_handlers.h"
+
+namespace lem {
+
+struct ApiServerOptions {
+  ApiServerOptions();
+
+  http::ServerOptions http;
+  std::chrono::milliseconds request_timeout{0};  // for a whole answer; 0 = as long as it takes
+};
+
+// Methods may be called from one thread at a time.
+class ApiServer {
+ public:
+  // The service must outlive it.
+  explicit ApiServer(InferenceService& service, ApiServerOptions options = {});
+
+  // As http::Server.
+  Result<uint16_t> Listen(const std::string& host, uint16_t port) { return server_->Listen(host, port); }
+  Status Start() { return server_->Start(); }
+
+  // Takes no new requests, waits for those under way until `deadline`, and then ends them with an error event. The
+  // service is drained, too.
+  void Drain(Clock::time_point deadline);
+
+  const AnswerLoop& loop() const { return loop_; }
+
+ private:
+  http::Router MakeRouter();
+  http::Response HandleReady() const;
+
+  InferenceService& service_;
+  Metrics metrics_;
+  AnswerLoop loop_;
+  OpenAiHandlers openai_;
+  std::atomic<bool> draining_{false};
+  std::unique_ptr<http::Server> server_;  // ends first: its handlers use the others
+};
+
+}  // namespace lem

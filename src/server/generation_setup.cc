@@ -1,0 +1,181 @@
+#include "server/generation_setup.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "text/chat_prompt.h"
+
+namespace lem {
+namespace {
+
+tl::unexpected<RequestError> Refuse(Status status, std::string param, std::string code) {
+  return tl::unexpected(RequestError{std::move(status), std::move(param), std::move(code)});
+}
+
+// What must be known of the model and cannot be checked by a parser. `param`: where the prompt came from.
+std::optional<RequestError> CheckLimits(const RequestOptions& options, const ModelInfo& model, size_t prompt_size,
+                                        const std::string& param) {
+  for (const auto& [token, bias] : options.sampling.logit_bias) {
+    if (token >= model.tokenizer->vocab_size()) {
+      return RequestError{InvalidArgument("logit_bias names token {}; the tokens of model '{}' are 0 to {}", token,
+                                          model.id, model.tokenizer->vocab_size() - 1),
+                          "logit_bias", "invalid_value"};
+    }
+  }
+  // With no limit on the answer there must be room for one token of it.
+  const int64_t answer = options.max_tokens < 0 ? 1 : options.max_tokens;
+  if (static_cast<int64_t>(prompt_size) + answer > model.context_length) {
+    return RequestError{
+        InvalidArgument("the prompt has {} tokens and the answer may have {}; together at most {} fit the context of "
+                        "model '{}': shorten the prompt or lower max_tokens",
+                        prompt_size, answer, model.context_length, model.id),
+        param, "context_length_exceeded"};
+  }
+  return std::nullopt;
+}
+
+GenerateRequest MakeRequest(const GenerationContext& context, const RequestOptions& options, const ModelInfo& model,
+                            std::vector<TokenId> prompt) {
+  GenerateRequest request;
+  request.id = context.request_id;
+  request.model = model.id;
+  request.prompt = std::move(prompt);
+  request.max_tokens = options.max_tokens;
+  request.sampling = options.sampling;
+  request.ignore_end_tokens = options.ignore_end_tokens;
+  request.num_logprobs = options.num_logprobs;
+  request.deadline = context.deadline;
+  return request;
+}
+
+// Adds the choices of one prompt. Each has a seed of its own, made from the request's, or they would all be equal.
+std::optional<RequestError> AddChoices(const GenerationContext& context, const RequestOptions& options,
+                                       const GenerateRequest& request, const std::optional<EchoedPrompt>& echo,
+                                       const std::string& param, AnswerSetup& setup) {
+  for (int32_t i = 0; i < options.num_choices; ++i) {
+    GenerateRequest one = request;
+    if (one.sampling.seed) *one.sampling.seed += static_cast<uint64_t>(i);
+    Result<std::unique_ptr<Generation>> generation = context.service.Submit(std::move(one));
+    if (!generation.ok()) {
+      const bool is_prompt = generation.status().code() == StatusCode::kInvalidArgument;
+      return RequestError{generation.status(), is_prompt ? param : "", ""};
+    }
+    setup.choices.push_back({std::move(*generation), echo, i == 0});
+  }
+  setup.prompt_tokens += static_cast<int32_t>(request.prompt.size());
+  return std::nullopt;
+}
+
+AnswerSetup MakeSetup(const RequestOptions& options, const ModelInfo& model) {
+  AnswerSetup setup;
+  setup.tokenizer = model.tokenizer;
+  setup.stop = options.stop;
+  setup.with_logprobs = options.num_logprobs >= 0;
+  return setup;
+}
+
+ParseResult<std::vector<TokenId>> TokensOf(const Prompt& prompt, SpecialTokens special, const ModelInfo& model,
+                                           const std::string& param) {
+  if (const auto* tokens = std::get_if<std::vector<TokenId>>(&prompt)) {
+    if (tokens->empty()) return Refuse(InvalidArgument("{} has no tokens; at least one is needed", param), param, "");
+    for (size_t i = 0; i < tokens->size(); ++i) {
+      if ((*tokens)[i] < model.tokenizer->vocab_size()) continue;
+      return Refuse(InvalidArgument("{}[{}] is {}; the tokens of model '{}' are 0 to {}: were they made by another "
+                                    "tokenizer? Send text instead",
+                                    param, i, (*tokens)[i], model.id, model.tokenizer->vocab_size() - 1),
+                    param, "invalid_value");
+    }
+    return *tokens;
+  }
+  std::vector<TokenId> tokens =
+      model.tokenizer->Encode(std::get<std::string>(prompt), special, AddSpecial::kModelDefault);
+  // Nothing to continue: what the model has seen before every text.
+  if (tokens.empty() && model.tokenizer->bos()) tokens.push_back(*model.tokenizer->bos());
+  if (tokens.empty()) {
+    return Refuse(InvalidArgument("{} is empty; this model needs at least one token", param), param, "");
+  }
+  return tokens;
+}
+
+EchoedPrompt EchoOf(const Prompt& prompt, const std::vector<TokenId>& tokens, SpecialTokens special, bool with_tokens,
+                    const Tokenizer& tokenizer) {
+  EchoedPrompt echo;
+  const auto* text = std::get_if<std::string>(&prompt);
+  // Of token ids everything is shown; of text what the client wrote, without the BOS that was put before it.
+  if (text == nullptr) special = SpecialTokens::kParse;
+  echo.text = text != nullptr ? *text : tokenizer.Decode(tokens, special);
+  if (!with_tokens) return echo;
+  bool begins = true;
+  for (const TokenId token : tokens) {
+    // As Decode does it: the first piece of a text may lose a leading space.
+    std::string bytes = begins ? tokenizer.Decode({&token, 1}, special) : tokenizer.TokenText(token, special);
+    begins = begins && tokenizer.TokenText(token, special).empty();
+    echo.token_bytes.push_back(std::move(bytes));
+  }
+  return echo;
+}
+
+}  // namespace
+
+ParseResult<ModelInfo> FindReadyModel(const InferenceService& service, const std::string& id) {
+  Result<ModelInfo> model = service.FindModel(id);
+  if (!model.ok()) return Refuse(model.status(), "model", "model_not_found");
+  if (model->state == ModelState::kLoading) {
+    return Refuse(Unavailable("model '{}' is still loading; try again soon", model->id), "model", "model_loading");
+  }
+  if (model->state == ModelState::kFailed) {
+    return Refuse(Unavailable("{}", model->error.message()), "model", "model_failed");
+  }
+  return *std::move(model);
+}
+
+ParseResult<AnswerSetup> SetUpChat(const GenerationContext& context, const ModelInfo& model, ChatRequest request) {
+  const std::string param = "messages";
+  ChatTemplateInputs inputs;
+  inputs.messages = std::move(request.messages);
+  inputs.tools = std::move(request.tools);
+  inputs.extra = std::move(request.template_arguments);
+  Result<std::vector<TokenId>> prompt = EncodeChat(*model.chat_template, *model.tokenizer, std::move(inputs));
+  if (!prompt.ok()) {
+    // Whatever a template objects to, or runs out of, comes from this request.
+    return Refuse(InvalidArgument("the chat template of model '{}' refuses the messages: {}", model.id,
+                                  prompt.status().message()),
+                  param, "template_error");
+  }
+  if (auto error = CheckLimits(request.options, model, prompt->size(), param)) return tl::unexpected(*error);
+  AnswerSetup setup = MakeSetup(request.options, model);
+  const GenerateRequest generate = MakeRequest(context, request.options, model, *std::move(prompt));
+  if (auto error = AddChoices(context, request.options, generate, std::nullopt, param, setup)) {
+    return tl::unexpected(*error);
+  }
+  return setup;
+}
+
+ParseResult<AnswerSetup> SetUpCompletion(const GenerationContext& context, const ModelInfo& model,
+                                         const CompletionRequest& request) {
+  AnswerSetup setup = MakeSetup(request.options, model);
+  setup.at_text_start = false;
+  // All prompts are checked before the first is queued.
+  std::vector<std::vector<TokenId>> prompts;
+  for (size_t i = 0; i < request.prompts.size(); ++i) {
+    const std::string param = request.prompts.size() > 1 ? fmt::format("prompt[{}]", i) : "prompt";
+    auto tokens = TokensOf(request.prompts[i], request.special_tokens, model, param);
+    if (!tokens) return tl::unexpected(tokens.error());
+    if (auto error = CheckLimits(request.options, model, tokens->size(), param)) return tl::unexpected(*error);
+    prompts.push_back(*std::move(tokens));
+  }
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    std::optional<EchoedPrompt> echo;
+    if (request.echo) {
+      echo = EchoOf(request.prompts[i], prompts[i], request.special_tokens, setup.with_logprobs, *model.tokenizer);
+    }
+    GenerateRequest generate = MakeRequest(context, request.options, model, std::move(prompts[i]));
+    generate.prompt_logprobs = request.echo && setup.with_logprobs;
+    if (auto error = AddChoices(context, request.options, generate, echo, "prompt", setup)) {
+      return tl::unexpected(*error);
+    }
+  }
+  return setup;
+}
+
+}  // namespace lem

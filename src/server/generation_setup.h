@@ -1,0 +1,28 @@
+// From a parsed request to generations that are queued: templates, tokenising, and the checks that need the model.
+// Runs on the HTTP workers; stateless, so thread-safe.
+#pragma once
+
+#include <string>
+
+#include "api/text_request.h"
+#include "runtime/inference_service.h"
+#include "server/served_answer.h"
+
+namespace lem {
+
+struct GenerationContext {
+  InferenceService& service;
+  std::string request_id;
+  Clock::time_point deadline = Clock::time_point::max();
+};
+
+// The model, if it can answer now. Errors: NotFound, Unavailable (loading or failed).
+ParseResult<ModelInfo> FindReadyModel(const InferenceService& service, const std::string& id);
+
+// All but the writer. Errors: of the template, of the model's limits, of InferenceService::Submit; when one generation
+// of several is refused the others are cancelled.
+ParseResult<AnswerSetup> SetUpChat(const GenerationContext& context, const ModelInfo& model, ChatRequest request);
+ParseResult<AnswerSetup> SetUpCompletion(const GenerationContext& context, const ModelInfo& model,
+                                         const CompletionRequest& request);
+
+}  // namespace lem

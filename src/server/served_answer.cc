@@ -1,0 +1,238 @@
+#include "server/served_answer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "http/sse.h"
+
+namespace lem {
+namespace {
+
+// A client that takes its bytes slower than they come is left to catch up above this: the events wait, one small
+// struct each, in the generation's queue instead of as text in the socket's. Some thousand tokens.
+constexpr size_t kMaxBufferedBytes = 256 << 10;
+constexpr auto kCatchUpTime = std::chrono::milliseconds(20);
+// Proxies and clients give up on a silent stream after 30 s or more; a long prefill is silent.
+constexpr auto kKeepAliveTime = std::chrono::seconds(10);
+
+}  // namespace
+
+void ServedAnswer::Start(AnswerLoop& loop, AnswerSetup setup, http::Responder responder, const ErrorDialect& dialect,
+                         Metrics& metrics, Clock::time_point received_at) {
+  loop.Adopt(std::shared_ptr<ServedAnswer>(
+      new ServedAnswer(loop, std::move(setup), std::move(responder), dialect, metrics, received_at)));
+}
+
+ServedAnswer::ServedAnswer(AnswerLoop& loop, AnswerSetup setup, http::Responder responder, const ErrorDialect& dialect,
+                           Metrics& metrics, Clock::time_point received_at)
+    : loop_(loop),
+      dialect_(dialect),
+      metrics_(metrics),
+      responder_(std::move(responder)),
+      writer_(std::move(setup.writer)),
+      tokenizer_(*setup.tokenizer),
+      with_logprobs_(setup.with_logprobs),
+      at_text_start_(setup.at_text_start),
+      received_at_(received_at) {
+  usage_.prompt_tokens = setup.prompt_tokens;
+  for (ChoiceSetup& choice : setup.choices) {
+    choices_.push_back({.generation = std::move(choice.generation),
+                        .echo = std::move(choice.echo),
+                        .first_of_prompt = choice.first_of_prompt,
+                        .assembler = TextAssembler(tokenizer_, setup.stop, at_text_start_)});
+  }
+}
+
+void ServedAnswer::Run() {
+  if (ended_) return;
+  if (!begun_) Begin();
+  if (client_gone_.load()) {
+    // A client that only closed its sending side still reads.
+    return Fail(Cancelled("the client has closed the connection"));
+  }
+  if (stream_ && stream_->buffered_bytes() > kMaxBufferedBytes) {
+    return loop_.WakeAt(Clock::now() + kCatchUpTime, weak_from_this());
+  }
+  TakeEvents();
+  if (ended_) return;
+  if (!Flush()) return End();
+  KeepAlive();
+}
+
+void ServedAnswer::Abandon() { End(); }
+
+void ServedAnswer::Begin() {
+  begun_ = true;
+  const std::weak_ptr<ServedAnswer> weak = weak_from_this();
+  responder_.OnDisconnect([weak] {
+    const std::shared_ptr<ServedAnswer> self = weak.lock();
+    if (self == nullptr) return;
+    self->client_gone_.store(true);
+    self->loop_.Wake(self);
+  });
+  if (writer_->is_stream()) stream_ = responder_.StartStream(200, http::SseHeaders());
+  Put(writer_->Begin());
+  for (size_t i = 0; i < choices_.size(); ++i) {
+    Choice& choice = choices_[i];
+    // With log probabilities the text waits for them.
+    if (choice.echo && !with_logprobs_) Put(writer_->Text({static_cast<int32_t>(i), choice.echo->text, {}}));
+    // The answer outlives the call: End takes the function out before the loop forgets the answer.
+    choice.generation->SetNotify([this] { loop_.Wake(shared_from_this()); });
+  }
+}
+
+void ServedAnswer::TakeEvents() {
+  for (size_t i = 0; i < choices_.size(); ++i) {
+    while (!ended_ && !choices_[i].ended) {
+      std::optional<Event> event = choices_[i].generation->Poll();
+      if (!event) break;
+      Handle(static_cast<int32_t>(i), std::move(*event));
+      if (out_.size() > kMaxBufferedBytes) return loop_.Wake(shared_from_this());
+    }
+  }
+}
+
+void ServedAnswer::Handle(int32_t idx, Event event) {
+  if (const auto* token = std::get_if<TokenEvent>(&event)) {
+    HandleToken(idx, *token);
+  } else if (const auto* prompt = std::get_if<PromptLogprobsEvent>(&event)) {
+    HandlePromptLogprobs(idx, *prompt);
+  } else if (const auto* finished = std::get_if<FinishedEvent>(&event)) {
+    HandleFinished(idx, *finished);
+  }
+}
+
+void ServedAnswer::HandleToken(int32_t idx, const TokenEvent& event) {
+  Choice& choice = choices_[static_cast<size_t>(idx)];
+  const Clock::time_point now = Clock::now();
+  if (!std::exchange(has_tokens_, true)) metrics_.time_to_first_token.Observe(now - received_at_);
+  if (choice.completion_tokens > 0) metrics_.inter_token_latency.Observe(now - choice.last_token_at);
+  choice.last_token_at = now;
+  ++choice.completion_tokens;
+  if (with_logprobs_) {
+    const size_t begin = choice.token_bytes;
+    choice.token_bytes += VisibleText(choice, event.token).size();
+    choice.pending.push_back({Describe(event, tokenizer_.TokenText(event.token, SpecialTokens::kParse)), begin});
+  }
+  GiveOut(idx, choice.assembler.Append(event.token), /*at_end=*/false);
+  if (choice.assembler.stopped()) EndChoice(idx, FinishReason::kStop);
+}
+
+void ServedAnswer::HandlePromptLogprobs(int32_t idx, const PromptLogprobsEvent& event) {
+  const Choice& choice = choices_[static_cast<size_t>(idx)];
+  if (!choice.echo) return;
+  AnswerText text{idx, choice.echo->text, {}};
+  for (size_t i = 0; i < event.tokens.size() && i < choice.echo->token_bytes.size(); ++i) {
+    text.tokens.push_back(Describe(event.tokens[i], choice.echo->token_bytes[i]));
+  }
+  Put(writer_->Text(std::move(text)));
+}
+
+void ServedAnswer::HandleFinished(int32_t idx, const FinishedEvent& event) {
+  if (event.reason == FinishReason::kError) return Fail(event.status);
+  // Nobody but the server itself cancels a generation whose events are still read.
+  if (event.reason == FinishReason::kCancelled) {
+    return Fail(Unavailable("the answer was broken off because the server is shutting down"));
+  }
+  Choice& choice = choices_[static_cast<size_t>(idx)];
+  if (choice.first_of_prompt) usage_.cached_tokens += event.usage.cached_tokens;
+  GiveOut(idx, choice.assembler.Finish(), /*at_end=*/true);
+  EndChoice(idx, choice.assembler.stopped() ? FinishReason::kStop : event.reason);
+}
+
+void ServedAnswer::GiveOut(int32_t idx, std::string text, bool at_end) {
+  Choice& choice = choices_[static_cast<size_t>(idx)];
+  choice.given_out_bytes += text.size();
+  // After a stop string the tokens that begin in or behind it are not part of the answer.
+  const auto end = at_end && !choice.assembler.stopped()
+                       ? choice.pending.end()
+                       : std::ranges::find_if(choice.pending, [&](const PendingToken& pending) {
+                           return pending.begin >= choice.given_out_bytes;
+                         });
+  AnswerText piece{idx, std::move(text), {}};
+  for (auto it = choice.pending.begin(); it != end; ++it) piece.tokens.push_back(std::move(it->token));
+  choice.pending.erase(choice.pending.begin(), end);
+  if (piece.text.empty() && piece.tokens.empty()) return;
+  Put(writer_->Text(std::move(piece)));
+}
+
+void ServedAnswer::EndChoice(int32_t idx, FinishReason reason) {
+  Choice& choice = choices_[static_cast<size_t>(idx)];
+  choice.ended = true;
+  choice.generation.reset();  // cancels it if a stop string ended the choice
+  usage_.completion_tokens += choice.completion_tokens;
+  Put(writer_->EndChoice({idx, reason, choice.assembler.stop_string()}));
+  if (++num_ended_ < choices_.size()) return;
+  metrics_.answer_duration.Observe(Clock::now() - received_at_);
+  WireMessages last = writer_->End(usage_);
+  if (stream_) {
+    Put(last);
+    Flush();
+    stream_->Finish();
+  } else {
+    responder_.Send(http::Response::Json(200, std::move(last.front().data)));
+  }
+  End();
+}
+
+void ServedAnswer::Fail(const Status& status) {
+  const RequestError error{status, "", ""};
+  if (stream_) {
+    Put(writer_->Fail(ToWireError(error, dialect_)));
+    Flush();
+    stream_->Finish();
+  } else {
+    responder_.Send(ErrorResponse(error, dialect_));
+  }
+  End();
+}
+
+void ServedAnswer::End() {
+  ended_ = true;
+  choices_.clear();  // cancels; no notify function runs after this
+  stream_.reset();
+  loop_.Release(*this);
+}
+
+void ServedAnswer::Put(const WireMessages& messages) {
+  for (const WireMessage& message : messages) out_ += http::SseEvent(message.data, message.event);
+}
+
+// False: the client has gone.
+bool ServedAnswer::Flush() {
+  if (out_.empty() || !stream_) return true;
+  last_write_ = Clock::now();
+  const bool there = stream_->Write(out_);
+  out_.clear();
+  return there;
+}
+
+void ServedAnswer::KeepAlive() {
+  if (!stream_) return;
+  const Clock::time_point now = Clock::now();
+  if (now - last_write_ >= kKeepAliveTime) {
+    out_ = http::SseComment("still here");
+    if (!Flush()) return End();
+  }
+  // One timer at a time; it is set again when it has come.
+  if (now < next_timer_) return;
+  next_timer_ = last_write_ + kKeepAliveTime;
+  loop_.WakeAt(next_timer_, weak_from_this());
+}
+
+AnswerToken ServedAnswer::Describe(const TokenEvent& event, std::string bytes) const {
+  AnswerToken token{{event.token, std::move(bytes), event.logprob}, {}};
+  for (const TokenLogprob& candidate : event.top) {
+    token.top.push_back(
+        {candidate.token, tokenizer_.TokenText(candidate.token, SpecialTokens::kParse), candidate.logprob});
+  }
+  return token;
+}
+
+std::string ServedAnswer::VisibleText(const Choice& choice, TokenId token) const {
+  // As the detokeniser does it: the first piece of a text may lose a leading space.
+  if (at_text_start_ && choice.token_bytes == 0) return tokenizer_.Decode({&token, 1}, SpecialTokens::kAsText);
+  return tokenizer_.TokenText(token, SpecialTokens::kAsText);
+}
+
+}  // namespace lem

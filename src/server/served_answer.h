@@ -1,0 +1,119 @@
+// One answer under way: takes the events of its generations on the answer loop's thread, makes text of the tokens and
+// hands both to a dialect's writer, whose messages go to the client as a stream or as one body.
+//
+// Ends when every choice has ended, when something fails, or when the client goes; the generations are then cancelled.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "api/answer_writer.h"
+#include "http/responder.h"
+#include "runtime/inference_service.h"
+#include "server/answer_loop.h"
+#include "server/error_mapping.h"
+#include "server/metrics.h"
+#include "text/text_assembler.h"
+
+namespace lem {
+
+// A prompt that the answer begins with.
+struct EchoedPrompt {
+  std::string text;
+  std::vector<std::string> token_bytes;  // with logprobs: of each prompt token
+};
+
+struct ChoiceSetup {
+  std::unique_ptr<Generation> generation;
+  std::optional<EchoedPrompt> echo;
+  bool first_of_prompt = true;  // its prompt counts in the usage; choices of one prompt count it once
+};
+
+struct AnswerSetup {
+  std::unique_ptr<AnswerWriter> writer;
+  std::vector<ChoiceSetup> choices;      // by index
+  const Tokenizer* tokenizer = nullptr;  // of the model; lives as long as the service
+  std::vector<std::string> stop;
+  bool with_logprobs = false;
+  bool at_text_start = true;  // see TextAssembler
+  int32_t prompt_tokens = 0;  // of all prompts
+};
+
+class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_from_this<ServedAnswer> {
+ public:
+  // The loop keeps the answer until it ends. Loop, dialect and metrics must outlive it. `received_at`: when the request
+  // came.
+  static void Start(AnswerLoop& loop, AnswerSetup setup, http::Responder responder, const ErrorDialect& dialect,
+                    Metrics& metrics, Clock::time_point received_at);
+
+  void Run() override;
+  void Abandon() override;
+
+ private:
+  struct PendingToken {
+    AnswerToken token;
+    size_t begin = 0;  // where its text begins in the choice's text, in bytes
+  };
+  struct Choice {
+    std::unique_ptr<Generation> generation;
+    std::optional<EchoedPrompt> echo;
+    bool first_of_prompt = true;
+    TextAssembler assembler;
+    int32_t completion_tokens = 0;
+    bool ended = false;
+    Clock::time_point last_token_at{};
+    // With logprobs: tokens whose text has not been given out, and how many bytes of text there were in all.
+    std::vector<PendingToken> pending;
+    size_t token_bytes = 0;
+    size_t given_out_bytes = 0;
+  };
+
+  ServedAnswer(AnswerLoop& loop, AnswerSetup setup, http::Responder responder, const ErrorDialect& dialect,
+               Metrics& metrics, Clock::time_point received_at);
+
+  void Begin();
+  void TakeEvents();
+  void Handle(int32_t idx, Event event);
+  void HandleToken(int32_t idx, const TokenEvent& event);
+  void HandlePromptLogprobs(int32_t idx, const PromptLogprobsEvent& event);
+  void HandleFinished(int32_t idx, const FinishedEvent& event);
+  // What has become certain of a choice's text, with its tokens.
+  void GiveOut(int32_t idx, std::string text, bool at_end);
+  void EndChoice(int32_t idx, FinishReason reason);
+  void Fail(const Status& status);
+  // Cancels what still runs and lets the loop forget this answer.
+  void End();
+
+  void Put(const WireMessages& messages);
+  bool Flush();
+  void KeepAlive();
+  AnswerToken Describe(const TokenEvent& event, std::string bytes) const;
+  // Bytes of a token in the choice's text.
+  std::string VisibleText(const Choice& choice, TokenId token) const;
+
+  AnswerLoop& loop_;
+  const ErrorDialect& dialect_;
+  Metrics& metrics_;
+  const http::Responder responder_;
+  const std::unique_ptr<AnswerWriter> writer_;
+  const Tokenizer& tokenizer_;
+  const bool with_logprobs_;
+  const bool at_text_start_;
+  const Clock::time_point received_at_;
+  std::atomic<bool> client_gone_{false};
+
+  // Of the loop's thread alone.
+  std::vector<Choice> choices_;
+  Usage usage_;
+  size_t num_ended_ = 0;
+  bool begun_ = false, ended_ = false, has_tokens_ = false;
+  std::shared_ptr<http::EventStream> stream_;  // shared with the connection; null: the answer is one body
+  std::string out_;                            // not yet written
+  Clock::time_point last_write_{};
+  Clock::time_point next_timer_{};
+};
+
+}  // namespace lem
