@@ -47,8 +47,8 @@ http::Router ApiServer::MakeRouter() {
   router.Add("GET", "/health", [](const Request&) { return Response::Json(200, R"({"status":"ok"})"); }, quick);
   router.Add("GET", "/ready", [this](const Request&) { return HandleReady(); }, quick);
   router.Add("GET", "/metrics", [this](const Request&) {
-    Response response = Response::Text(200, metrics_.Write(service_.Stats(), server_->num_connections()));
-    response.headers = {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}};
+    Response response = Response::Text(200, metrics_.Text(service_.Stats(), server_->num_connections()));
+    response.headers = {{"Content-Type", std::string(MetricsRegistry::kTextContentType)}};
     return response;
   });
   router.Add("GET", "/", [](const Request&) {

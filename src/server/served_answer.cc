@@ -105,8 +105,8 @@ void ServedAnswer::Handle(int32_t idx, Event event) {
 void ServedAnswer::HandleToken(int32_t idx, const TokenEvent& event) {
   Choice& choice = choices_[static_cast<size_t>(idx)];
   const Clock::time_point now = Clock::now();
-  if (!std::exchange(has_tokens_, true)) metrics_.time_to_first_token.Observe(now - received_at_);
-  if (choice.completion_tokens > 0) metrics_.inter_token_latency.Observe(now - choice.last_token_at);
+  if (!std::exchange(has_tokens_, true)) metrics_.ObserveFirstToken(now - received_at_);
+  if (choice.completion_tokens > 0) metrics_.ObserveTokenGap(now - choice.last_token_at);
   choice.last_token_at = now;
   ++choice.completion_tokens;
   if (with_logprobs_) {
@@ -163,7 +163,7 @@ void ServedAnswer::EndChoice(int32_t idx, FinishReason reason) {
   usage_.completion_tokens += choice.completion_tokens;
   Put(writer_->EndChoice({idx, reason, choice.assembler.stop_string()}));
   if (++num_ended_ < choices_.size()) return;
-  metrics_.answer_duration.Observe(Clock::now() - received_at_);
+  metrics_.ObserveAnswer(Clock::now() - received_at_);
   WireMessages last = writer_->End(usage_);
   if (stream_) {
     Put(last);

@@ -19,6 +19,7 @@ void RegisterShow(CLI::App& app, Action& action);
 void RegisterRm(CLI::App& app, Action& action);
 void RegisterRun(CLI::App& app, Action& action);
 void RegisterTokenize(CLI::App& app, Action& action);  // also detokenize
+void RegisterServe(CLI::App& app, Action& action);
 void RegisterDoctor(CLI::App& app, Action& action);
 
 // The exit code for `status`; if it is an error, says so on stderr as "lem: message".

@@ -38,6 +38,7 @@ int Main(int argc, char** argv) {
   RegisterRm(app, action);
   RegisterRun(app, action);
   RegisterTokenize(app, action);
+  RegisterServe(app, action);
   RegisterDoctor(app, action);
   try {
     app.parse(argc, argv);

@@ -1,0 +1,214 @@
+// lem serve: the HTTP server over one or more models of this machine.
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <map>
+#include <memory>
+#include <thread>
+
+#include "apps/lem/commands.h"
+#include "apps/lem/model_argument.h"
+#include "apps/lem/terminal.h"
+#include "http/signals.h"
+#include "http/uri.h"
+#include "runtime/config.h"
+#include "runtime/local_service.h"
+#include "server/api_server.h"
+
+namespace lem {
+namespace {
+
+// As long as service managers commonly wait before they kill.
+constexpr auto kDrainTime = std::chrono::seconds(10);
+
+struct ServeFlag {
+  const char* name;
+  const char* key;  // of the configuration
+};
+constexpr ServeFlag kConfigFlags[] = {
+    {"--model", "server.models"},
+    {"--host", "server.host"},
+    {"--port", "server.port"},
+    {"--threads", "engine.threads"},
+    {"--context-length", "engine.context_length"},
+    {"--kv-cache-bytes", "engine.kv_cache_bytes"},
+    {"--log-level", "log.level"},
+};
+
+struct ServeFlags {
+  std::map<std::string, std::vector<std::string>> values;  // of kConfigFlags, by name
+  std::string config_file;
+  bool allow_remote = false;
+};
+
+Result<Config> ReadConfig(const ServeFlags& flags) {
+  std::vector<ConfigFlag> given;
+  for (const ServeFlag& flag : kConfigFlags) {
+    const auto found = flags.values.find(flag.name);
+    if (found != flags.values.end() && !found->second.empty()) given.push_back({flag.key, flag.name, found->second});
+  }
+  std::optional<std::filesystem::path> file;
+  if (!flags.config_file.empty()) file = flags.config_file;
+  return LoadConfig(file, given);
+}
+
+Result<std::vector<ModelSource>> ModelsInFolder(const std::filesystem::path& folder) {
+  std::vector<ModelSource> models;
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    if (it->path().extension() == ".gguf") models.push_back({it->path().stem().string(), it->path()});
+  }
+  if (error) return PermissionDenied("folder {} cannot be read: {}", folder.string(), error.message());
+  if (models.empty()) return NotFound("folder {} holds no .gguf file", folder.string());
+  std::ranges::sort(models, {}, &ModelSource::id);
+  return models;
+}
+
+// Everything in the store.
+Result<std::vector<ModelSource>> StoredModels() {
+  LEM_ASSIGN_OR_RETURN(const std::unique_ptr<ModelStore> store, ModelStore::Open());
+  LEM_ASSIGN_OR_RETURN(const std::vector<StoredModel> stored, store->List());
+  if (stored.empty()) {
+    return NotFound("there is no model to serve: run `lem pull smollm2:135m` first, or name a .gguf file with --model");
+  }
+  std::vector<ModelSource> models;
+  for (const StoredModel& model : stored) {
+    LEM_ASSIGN_OR_RETURN(const ModelRef ref, store->Resolve(model.name));
+    models.push_back({ref.id, ref.path});
+  }
+  return models;
+}
+
+Result<std::vector<ModelSource>> FindModels(const std::vector<std::string>& names) {
+  if (names.empty()) return StoredModels();
+  std::vector<ModelSource> models;
+  for (const std::string& name : names) {
+    if (std::error_code error; std::filesystem::is_directory(name, error)) {
+      LEM_ASSIGN_OR_RETURN(const std::vector<ModelSource> found, ModelsInFolder(name));
+      models.insert(models.end(), found.begin(), found.end());
+    } else {
+      LEM_ASSIGN_OR_RETURN(const ModelRef ref, ResolveOrPull(name));
+      models.push_back({ref.id, ref.path});
+    }
+  }
+  std::map<std::string, std::string> paths;
+  for (const ModelSource& model : models) {
+    const auto [known, is_new] = paths.emplace(model.id, model.path.string());
+    if (!is_new) {
+      return InvalidArgument("{} and {} would both be served as '{}'; name one of them, or rename a file",
+                             known->second, model.path.string(), model.id);
+    }
+  }
+  return models;
+}
+
+// Anyone who reaches the port may use it, for there are no keys yet.
+Status CheckHost(const std::string& host, bool allow_remote) {
+  const bool bare_v6 = host.find(':') != std::string::npos && !host.starts_with('[');
+  const auto authority = http::ParseAuthority(bare_v6 ? fmt::format("[{}]", host) : host);
+  if (!authority) return InvalidArgument("{} is no host name or address to listen on", host);
+  if (authority->is_loopback || allow_remote) return OkStatus();
+  return InvalidArgument(
+      "listening on {} would let every machine that can reach it use the models; add --allow-remote if that is meant, "
+      "or listen on 127.0.0.1",
+      host);
+}
+
+std::string UrlOf(const std::string& host, uint16_t port) {
+  const bool is_v6 = host.find(':') != std::string::npos && !host.starts_with('[');
+  return fmt::format(fmt::runtime(is_v6 ? "http://[{}]:{}" : "http://{}:{}"), host, port);
+}
+
+// Says when the models are ready. If none of them can be loaded the server is of no use: it is ended as a signal would
+// end it.
+class LoadWatch {
+ public:
+  explicit LoadWatch(LocalService& service) : service_(service), thread_([this] { Watch(); }) {}
+  bool failed() const { return failed_.load(); }
+  // Waits for the end of loading. The error if no model was loaded.
+  Status Join() {
+    thread_.join();
+    return failed() ? std::move(error_) : OkStatus();
+  }
+
+ private:
+  void Watch() {
+    const auto begin = std::chrono::steady_clock::now();
+    error_ = service_.WaitUntilLoaded();
+    const std::vector<ModelInfo> models = service_.Models();
+    const auto num_ready = std::ranges::count(models, ModelState::kReady, &ModelInfo::state);
+    if (num_ready == 0) {
+      failed_.store(true);
+      ::kill(::getpid(), SIGTERM);
+      return;
+    }
+    LogInfo("{} of {} models ready after {:.1f} s", num_ready, models.size(),
+            std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+  }
+
+  LocalService& service_;
+  Status error_;
+  std::atomic<bool> failed_{false};
+  std::thread thread_;
+};
+
+Status Serve(const ServeFlags& flags) {
+  // Before any thread starts, so that all of them leave the signals to Wait.
+  const http::TerminationSignals signals;
+  LEM_ASSIGN_OR_RETURN(const Config config, ReadConfig(flags));
+  SetLogLevel(config.log.level);
+  LEM_TRY(CheckHost(config.server.host, flags.allow_remote));
+  LocalServiceOptions service_options;
+  LEM_ASSIGN_OR_RETURN(service_options.models, FindModels(config.server.models));
+  service_options.num_threads = static_cast<int32_t>(config.engine.threads);
+  service_options.engine.context_length = config.engine.context_length;
+  service_options.engine.kv_cache_bytes = static_cast<uint64_t>(config.engine.kv_cache_bytes);
+  ApiServerOptions server_options;
+  server_options.http.max_connections = static_cast<size_t>(config.server.max_connections);
+
+  // The port first: a port in use is said at once, and early clients are told that models are loading.
+  LocalService service(std::move(service_options));
+  ApiServer server(service, std::move(server_options));
+  LEM_ASSIGN_OR_RETURN(const uint16_t port,
+                       server.Listen(config.server.host, static_cast<uint16_t>(config.server.port)));
+  LEM_TRY(server.Start());
+  const std::string url = UrlOf(config.server.host, port);
+  PrintLine(stdout, fmt::format("Listening on {} (OpenAI base URL: {}/v1)", url, url));
+  std::fflush(stdout);
+
+  LoadWatch load_watch(service);
+  signals.Wait();
+  if (!load_watch.failed())
+    LogInfo("ending: requests under way have {} s; a second signal ends at once", kDrainTime.count());
+  std::atomic<bool> drained{false};
+  std::thread impatience([&] {
+    const int signal = signals.Wait();
+    if (!drained.load()) ::_exit(128 + signal);
+  });
+  server.Drain(std::chrono::steady_clock::now() + kDrainTime);
+  drained.store(true);
+  ::pthread_kill(impatience.native_handle(), SIGTERM);
+  impatience.join();
+  return load_watch.Join();
+}
+
+}  // namespace
+
+void RegisterServe(CLI::App& app, Action& action) {
+  auto flags = std::make_shared<ServeFlags>();  // shared by the parser and the action
+  CLI::App* command = app.add_subcommand("serve", "Serve models over HTTP (OpenAI's API)");
+  for (const ServeFlag& flag : kConfigFlags) {
+    const auto key = std::ranges::find(ConfigKeys(), std::string_view(flag.key), &ConfigKey::name);
+    CLI::Option* option = command->add_option(flag.name, flags->values[flag.name], std::string(key->meaning));
+    option->allow_extra_args(false);
+    if (flag.key != std::string_view("server.models")) option->expected(1);
+  }
+  command->add_option("--config", flags->config_file, "Configuration file, instead of lem.toml in the usual place");
+  command->add_flag("--allow-remote", flags->allow_remote,
+                    "Allow an address that other machines can reach; there are no keys yet");
+  command->callback([flags, &action] { action = [flags] { return Finish(Serve(*flags)); }; });
+}
+
+}  // namespace lem
