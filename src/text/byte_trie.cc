@@ -8,9 +8,8 @@ namespace lem {
 ByteTrie::ByteTrie(std::vector<Entry> entries) {
   std::erase_if(entries, [](const Entry& entry) { return entry.text.empty(); });
   if (entries.empty()) return;
-  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
-    return std::tie(a.text, a.value) < std::tie(b.text, b.value);
-  });
+  std::sort(entries.begin(), entries.end(),
+            [](const Entry& a, const Entry& b) { return std::tie(a.text, a.value) < std::tie(b.text, b.value); });
   // Breadth first: each node owns the range of entries that begin with its path.
   struct Range {
     size_t begin = 0;
