@@ -125,6 +125,25 @@ TEST(LinearTest, MatchesFloat64) {
   }
 }
 
+// Rows longer than any block of columns, for each way to multiply: few and many rows of activations.
+TEST(LinearTest, LongRows) {
+  std::mt19937 rng(8);
+  for (const DType dtype : WeightTypes()) {
+    const int64_t k = GetDTypeInfo(dtype).block_elements == 1 ? 2203 : 2304;
+    for (const int64_t num_rows : {1, 8, 31, 32, 33, 40}) {
+      const Problem p(dtype, 7, k, num_rows, rng);
+      std::vector<float> fused;
+      for (const KernelTable* table : Tables()) {
+        const std::vector<float> out = RunLinear(*table, p);
+        ExpectNearReference(p, out, std::string(table->name) + " " + NameOf(dtype));
+        if (table->isa == Isa::kPortable) continue;
+        if (fused.empty()) fused = out;
+        EXPECT_TRUE(SameBits(out, fused)) << table->name << " " << NameOf(dtype);
+      }
+    }
+  }
+}
+
 TEST(LinearTest, ExtremeValues) {
   std::mt19937 rng(3);
   for (const DType dtype : WeightTypes()) {
@@ -151,7 +170,7 @@ TEST(LinearTest, ExtremeValues) {
 TEST(LinearTest, BitsOfARowDoNotDependOnTheBatch) {
   std::mt19937 rng(4);
   for (const DType dtype : WeightTypes()) {
-    const int64_t n = 13, k = GetDTypeInfo(dtype).block_elements == 1 ? 201 : 768;
+    const int64_t n = 13, k = GetDTypeInfo(dtype).block_elements == 1 ? 1201 : 1280;  // several blocks of columns
     const Problem all(dtype, n, k, 64, rng);
     for (const KernelTable* table : Tables()) {
       std::vector<float> alone(64 * n);

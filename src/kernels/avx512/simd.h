@@ -18,9 +18,9 @@ constexpr Isa kIsa = Isa::kAvx512;
 // attention: 24 sums; values in tiles of 4 x 16 elements for up to 6 states.
 constexpr int kLinearTileRows = 4;
 constexpr int kLinearTileTokens = 6;
-// Decode: up to 4 activation rows x 4 weight rows.
-constexpr int kFusedSums = 16;
-constexpr int kFusedMaxTokens = 4;
+// Decode: 4 weight rows x up to 6 activation rows.
+constexpr int kFusedSums = 24;
+constexpr int kFusedMaxTokens = 6;
 constexpr int kAttentionSums = 24;
 constexpr int kValueGroups = 4;
 
@@ -109,24 +109,27 @@ LEM_INLINE float ReduceAdd(F32x16 a) {
 }
 LEM_INLINE float ReduceMax(F32x16 a) { return _mm512_reduce_max_ps(a.v); }
 
-// sums[t] = the four sums of acc[0..3][t], for kTokens tokens of a tile of 4 rows.
+// sums[t][r] = the sum of acc[r][t]. Four (two) tokens of four rows share each fold.
 template <int kTokens>
 LEM_INLINE void ReduceTile(const F32x16 (&acc)[4][kTokens], float (&sums)[kTokens][4]) {
-  constexpr auto kLast = kTokens - 1;
-  for (int t = 0; t < kTokens; t += 4) {
-    // Tokens past the last repeat it; their lanes are not stored.
-    const int t1 = t + 1 < kTokens ? t + 1 : kLast;
-    const int t2 = t + 2 < kTokens ? t + 2 : kLast;
-    const int t3 = t + 3 < kTokens ? t + 3 : kLast;
+  int t = 0;
+  for (; t + 4 <= kTokens; t += 4) {
     __m512 row[4];
     for (int r = 0; r < 4; ++r) {
-      row[r] = Fold4(Fold8(acc[r][t].v, acc[r][t1].v), Fold8(acc[r][t2].v, acc[r][t3].v));
+      row[r] = Fold4(Fold8(acc[r][t].v, acc[r][t + 1].v), Fold8(acc[r][t + 2].v, acc[r][t + 3].v));
     }
-    const __m512 all = Fold1(Fold2(row[0], row[1]), Fold2(row[2], row[3]));
+    _mm512_storeu_ps(sums[t], Fold1(Fold2(row[0], row[1]), Fold2(row[2], row[3])));
+  }
+  for (; t < kTokens; t += 2) {
+    const int next = t + 1 < kTokens ? t + 1 : t;  // a last odd token is paired with itself
+    __m512 row[4];
+    for (int r = 0; r < 4; ++r) row[r] = Fold8(acc[r][t].v, acc[r][next].v);
+    // 128-bit lanes: rows 0 and 2 of token t, of the next one, then rows 1 and 3 of both.
+    const __m512 pairs = Fold2(Fold4(row[0], row[1]), Fold4(row[2], row[3]));
+    const __m512 all =
+        _mm512_permutexvar_ps(_mm512_setr_epi32(0, 8, 1, 9, 4, 12, 5, 13, 0, 0, 0, 0, 0, 0, 0, 0), Fold1(pairs, pairs));
     _mm_storeu_ps(sums[t], _mm512_castps512_ps128(all));
-    if (t + 1 < kTokens) _mm_storeu_ps(sums[t1], _mm512_extractf32x4_ps(all, 1));
-    if (t + 2 < kTokens) _mm_storeu_ps(sums[t2], _mm512_extractf32x4_ps(all, 2));
-    if (t + 3 < kTokens) _mm_storeu_ps(sums[t3], _mm512_extractf32x4_ps(all, 3));
+    if (next > t) _mm_storeu_ps(sums[next], _mm512_extractf32x4_ps(all, 1));
   }
 }
 
