@@ -29,6 +29,14 @@ Status FetchPypi(const PypiSource& source, const FetchContext& context);
 // Copies a local file. Errors: NotFound, PermissionDenied, InvalidArgument (not a regular file), and of the disk.
 Status FetchPath(const PathSource& source, const FetchContext& context);
 
+// Downloads a file, going on from what an earlier run got of it. `bearer_token`, if not empty, is sent to the URL's own
+// origin only. Errors: as http::Download, DataLoss (wrong size).
+Status FetchUrl(const UrlSource& source, const std::string& bearer_token, const FetchContext& context);
+// From $HF_ENDPOINT, or the public site, with $HF_TOKEN if that is set.
+Status FetchHuggingFace(const HuggingFaceSource& source, const FetchContext& context);
+// Bytes that an earlier FetchUrl has left in the folder.
+uint64_t UrlPartBytes(const std::filesystem::path& folder);
+
 // The file that a path of the catalogue or the command line means: "~/" is the home folder.
 std::filesystem::path ExpandHome(const std::string& path);
 

