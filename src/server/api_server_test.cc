@@ -217,6 +217,13 @@ TEST_F(ApiServerTest, StopsAtStopStringsAndCancelsTheRest) {
   }
 }
 
+TEST_F(ApiServerTest, EndMarkerOfTheFallbackTemplateEndsAnAnswer) {
+  service_.SetAnswer("Hi!<|im_end|>\n<|im_start|>user");
+  const JsonValue choice = AskJson(kChat, ChatBody()).at("choices").at(0);
+  EXPECT_EQ(choice.at("message").at("content"), "Hi!");
+  EXPECT_EQ(choice.at("finish_reason"), "stop");
+}
+
 TEST_F(ApiServerTest, TextThatOnlyBeginsAStopStringIsGivenOutAtTheEnd) {
   service_.SetAnswer("one tw");
   const JsonValue body = AskJson(kChat, ChatBody(R"("stop":"two","logprobs":true)"));

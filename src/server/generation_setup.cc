@@ -1,6 +1,7 @@
 #include "server/generation_setup.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "text/chat_prompt.h"
@@ -144,6 +145,7 @@ ParseResult<AnswerSetup> SetUpChat(const GenerationContext& context, const Model
   }
   if (auto error = CheckLimits(request.options, model, prompt->size(), param)) return tl::unexpected(*error);
   AnswerSetup setup = MakeSetup(request.options, model);
+  std::ranges::copy(model.chat_template->end_markers(), std::back_inserter(setup.stop));
   const GenerateRequest generate = MakeRequest(context, request.options, model, *std::move(prompt));
   if (auto error = AddChoices(context, request.options, generate, std::nullopt, param, setup)) {
     return tl::unexpected(*error);
