@@ -33,6 +33,7 @@ Value LoopAttribute(Heap& heap, const LoopState& loop, std::string_view name) {
 // Start, stop and step of a slice over `size` items, as Python normalises them.
 struct SliceBounds {
   int64_t start = 0;
+  int64_t stop = 0;
   int64_t step = 1;
   size_t count = 0;
   size_t At(size_t i) const { return static_cast<size_t>(start + static_cast<int64_t>(i) * step); }
@@ -59,8 +60,8 @@ Result<SliceBounds> NormalizeSlice(int64_t size, const Value& start, const Value
     return out.step > 0 ? std::clamp<int64_t>(at, 0, size) : std::clamp<int64_t>(at, -1, size - 1);
   };
   out.start = clip(start, out.step > 0 ? 0 : size - 1);
-  const int64_t end = clip(stop, out.step > 0 ? size : -1);
-  const int64_t span = out.step > 0 ? end - out.start : out.start - end;
+  out.stop = clip(stop, out.step > 0 ? size : -1);
+  const int64_t span = out.step > 0 ? out.stop - out.start : out.start - out.stop;
   const int64_t stride = out.step > 0 ? out.step : -out.step;
   out.count = span > 0 ? static_cast<size_t>((span + stride - 1) / stride) : 0;
   return out;
@@ -194,7 +195,7 @@ Result<Value> SliceValue(Heap& heap, const Value& value, const Value& start, con
     auto* out = heap.New<Range>();
     out->start = range.start + bounds.start * range.step;
     out->step = range.step * bounds.step;
-    out->stop = out->start + static_cast<int64_t>(bounds.count) * out->step;
+    out->stop = range.start + bounds.stop * range.step;
     out->size = bounds.count;
     return Value::Of(out);
   }
