@@ -234,7 +234,6 @@ class LocalService::Impl {
       } else {
         slot->info.state = ModelState::kFailed;
         slot->info.error = std::move(status).WithContext(fmt::format("model '{}' cannot be loaded", slot->info.id));
-        LogError("{}", slot->info.error.message());
       }
       changed_.notify_all();
     }

@@ -144,6 +144,9 @@ class LoadWatch {
       ::kill(::getpid(), SIGTERM);
       return;
     }
+    for (const ModelInfo& model : models) {
+      if (!model.error.ok()) LogError("{}", model.error.message());
+    }
     LogInfo("{} of {} models ready after {:.1f} s", num_ready, models.size(),
             std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
   }
