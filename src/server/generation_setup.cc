@@ -9,6 +9,10 @@
 namespace lem {
 namespace {
 
+// No vocabulary in use has longer tokens (runs of spaces are the longest): text of more bytes than this for each token
+// of the context is refused before a template and a tokeniser work on it.
+constexpr size_t kMaxBytesPerToken = 512;
+
 tl::unexpected<RequestError> Refuse(Status status, std::string param, std::string code) {
   return tl::unexpected(RequestError{std::move(status), std::move(param), std::move(code)});
 }
@@ -132,6 +136,14 @@ ParseResult<ModelInfo> FindReadyModel(const InferenceService& service, const std
 
 ParseResult<AnswerSetup> SetUpChat(const GenerationContext& context, const ModelInfo& model, ChatRequest request) {
   const std::string param = "messages";
+  size_t content_bytes = 0;
+  for (const ChatMessage& message : request.messages) content_bytes += message.content.size();
+  if (content_bytes / kMaxBytesPerToken > static_cast<size_t>(model.context_length)) {
+    return Refuse(InvalidArgument("the messages have {} bytes, which cannot fit the context of model '{}', {} tokens: "
+                                  "shorten them",
+                                  content_bytes, model.id, model.context_length),
+                  param, "context_length_exceeded");
+  }
   ChatTemplateInputs inputs;
   inputs.messages = std::move(request.messages);
   inputs.tools = std::move(request.tools);
