@@ -14,7 +14,7 @@ SKY = [{"role": "user", "content": "Why is the sky blue?"}]
 
 def chat(client, messages=None, **options):
     options = {"max_tokens": 24, "temperature": 0, **options}
-    return client.chat.completions.create(model=MODEL, messages=messages or SKY, **options)
+    return client.chat.completions.create(model=MODEL, messages=SKY if messages is None else messages, **options)
 
 
 def streamed_text(chunks, index=0):
