@@ -6,8 +6,9 @@ transformers sets it up) and writes what it says into them as the expected resul
   tools/make_jinja_corpus.py --random 400        also write random.jsonl anew: programs made from a seed
 
 A corpus is a .jsonl file. Each line has "template" (or "template_file", beside the corpus) and may have "messages",
-"tools", "add_generation_prompt", "bos_token", "eos_token", "unix_time_s" and "extra"; lines with "context": true get the
-variables of context.json. The result is "expected", or "error" with the reference's words.
+"tools", "add_generation_prompt", "bos_token", "eos_token", "unix_time_s" and "extra"; "conversation" takes those it names
+from conversations.json, where a tool may be the name of another entry; lines with "context": true get the variables of
+context.json. The result is "expected", or "error" with the reference's words.
 """
 import argparse
 import datetime
@@ -55,8 +56,21 @@ def environment(unix_time_s):
     return out
 
 
-def render(case, context):
+def load(name):
+    return json.loads((FOLDER / name).read_text(encoding="utf-8"))
+
+
+def with_conversation(case, conversations):
+    if "conversation" not in case:
+        return case
+    out = {**conversations[case["conversation"]], **case}
+    out["tools"] = [conversations[tool] for tool in out.get("tools", [])]
+    return out
+
+
+def render(case, context, conversations):
     """The keys that record the result: {"expected": text} or {"error": words}."""
+    case = with_conversation(case, conversations)
     source = case.get("template")
     if source is None:
         source = (FOLDER / case["template_file"]).read_text(encoding="utf-8")
@@ -74,16 +88,16 @@ def render(case, context):
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def refresh(path, context):
-    cases = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-    write(path, cases, context)
+def refresh(path):
+    write(path, [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line])
 
 
-def write(path, cases, context):
+def write(path, cases):
+    context, conversations = load("context.json"), load("conversations.json")
     with path.open("w", encoding="utf-8", newline="\n") as out:
         for case in cases:
             case = {key: value for key, value in case.items() if key not in ("expected", "error")}
-            case.update(render(case, context))
+            case.update(render(case, context, conversations))
             out.write(json.dumps(case, ensure_ascii=False) + "\n")
 
 
@@ -97,7 +111,7 @@ class Generator:
 
     def number(self, depth):
         if depth <= 0:
-            return self.pick(["0", "1", "2", "7", "-3", "2.5", "n", "neg", "f", "1e3", "true", "numbers|length"])
+            return self.pick(["0", "1", "2", "7", "-3", "2.5", "n", "neg", "f", "1e3", "true", "l|length"])
         return self.pick([
             lambda: f"{self.number(depth - 1)} {self.pick(['+', '-', '*', '//', '%', '/'])} {self.number(depth - 1)}",
             lambda: f"({self.number(depth - 1)})",
@@ -105,16 +119,16 @@ class Generator:
             lambda: f"{self.number(0)}|{self.pick(['abs', 'int', 'float', 'round', 'round(1)'])}",
             lambda: f"{self.text(depth - 1)}|length",
             lambda: f"({self.items(depth - 1)})|length",
-            lambda: f"numbers[{self.number(0)}]",
+            lambda: f"l[{self.number(0)}]",
             lambda: f"({self.number(depth - 1)} if {self.test(depth - 1)} else {self.number(depth - 1)})",
             lambda: f"{self.text(0)}.{self.pick(['find', 'count', 'rfind'])}({self.text(0)})",
-            lambda: f"numbers|{self.pick(['sum', 'min', 'max', 'first', 'last'])}",
+            lambda: f"l|{self.pick(['sum', 'min', 'max', 'first', 'last'])}",
             lambda: f"2 ** {self.pick(['0', '3', '-1', 'n'])}",
         ])()
 
     def text(self, depth):
         if depth <= 0:
-            return self.pick(["'a'", "'b c'", "greeting", "unicode", "padded", "'x,y,,z'", "''", "lines", "words[0]",
+            return self.pick(["'a'", "'b c'", "s", "u", "ws", "'x,y,,z'", "''", "multi", "words[0]",
                               "people[0].name", "'-'", "'l'"] + self.locals)
         return self.pick([
             lambda: f"{self.text(depth - 1)} ~ {self.anything(depth - 1)}",
@@ -154,7 +168,7 @@ class Generator:
 
     def items(self, depth):
         if depth <= 0:
-            return self.pick(["numbers", "words", "[]", "[1, 'a', none]", "range(4)", "(1, 2)", "tree.list",
+            return self.pick(["l", "words", "[]", "[1, 'a', none]", "range(4)", "(1, 2)", "tree.list",
                               "['b', 'A', 'c']", "people|map(attribute='age')|list"])
         return self.pick([
             lambda: f"({self.items(depth - 1)})[{self.slice()}]",
@@ -175,7 +189,7 @@ class Generator:
 
     def test(self, depth):
         if depth <= 0:
-            return self.pick(["true", "false", "none", "missing is defined", "tree.flag", "numbers", "''"])
+            return self.pick(["true", "false", "none", "missing is defined", "tree.flag", "l", "''"])
         return self.pick([
             lambda: f"{self.number(depth - 1)} {self.pick(['<', '>', '==', '!=', '<=', '>='])} {self.number(depth - 1)}",
             lambda: f"{self.test(depth - 1)} {self.pick(['and', 'or'])} {self.test(depth - 1)}",
@@ -215,7 +229,7 @@ class Generator:
             lambda: self.tag("for key, value in tree.items()") + "{{ key }}" + body() + self.tag("endfor"),
             lambda: self.tag(f"set v = {self.text(2)}") + body() + "{{ v }}",
             lambda: self.tag("set v") + body() + self.tag("endset") + "{{ v|length }}",
-            lambda: self.tag("set ns = namespace(v=0)") + self.tag("for i in numbers")
+            lambda: self.tag("set ns = namespace(v=0)") + self.tag("for i in l")
                     + self.tag("set ns.v = ns.v + i") + self.tag("endfor") + "{{ ns.v }}",
             lambda: self.tag(f"macro m(a, b={self.number(0)})") + "{{ a }}:{{ b }}" + body() + self.tag("endmacro")
                     + f"{{{{ m({self.text(0)}) }}}}{{{{ m(b=1, a={self.number(0)})|trim }}}}",
@@ -232,13 +246,11 @@ def main():
     parser.add_argument("--random", type=int, default=0, metavar="N", help="write N random programs to random.jsonl")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    context = json.loads((FOLDER / "context.json").read_text(encoding="utf-8"))
     if args.random:
         generator = Generator(args.seed)
-        write(FOLDER / "random.jsonl", [{"context": True, "template": generator.program()} for _ in range(args.random)],
-              context)
+        write(FOLDER / "random.jsonl", [{"context": True, "template": generator.program()} for _ in range(args.random)])
     for path in sorted(FOLDER.glob("*.jsonl")):
-        refresh(path, context)
+        refresh(path)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@
 #include "text/jinja/interpreter.h"
 #include "text/jinja/print.h"
 #include "text/jinja/sequence_ops.h"
+#include "text/jinja/string_ops.h"
 #include "text/jinja/unicode.h"
 
 namespace lem::jinja {
@@ -102,16 +103,10 @@ Result<Value> FilterSort(Interpreter& in, const Value& self, const Arguments& ar
   Heap& heap = in.heap();
   // Several attributes with commas between them make a key of several parts.
   std::vector<AttributeGetter> getters;
-  const List* names = NewList(heap);
-  if (bound[2].is_string()) {
-    const Value comma = MakeString(heap, ",");
-    const NamedArgument separator{MakeString(heap, "sep"), comma};
-    LEM_ASSIGN_OR_RETURN(const Value split, FindMethod(bound[2], "split")(in, bound[2], {{}, {&separator, 1}}));
-    names = split.list();
-  } else {
-    const_cast<List*>(names)->Push(heap, bound[2]);
-  }
-  for (const Value& name : names->span()) {
+  const std::span<const Value> names = bound[2].is_string()
+                                           ? SplitOn(heap, bound[2].as_string(), ",", -1, Side::kLeft)->span()
+                                           : std::span(&bound[2], 1);
+  for (const Value& name : names) {
     LEM_ASSIGN_OR_RETURN(AttributeGetter getter, AttributeGetter::Make(heap, name, CaseOf(bound[1])));
     getters.push_back(std::move(getter));
   }

@@ -60,6 +60,7 @@ Result<Value> FilterIndent(Interpreter& in, const Value& self, const Arguments& 
   }
   const bool first = TakeBoolOr(bound[1], false);
   const bool blank = TakeBoolOr(bound[2], false);
+  // The newline at the end keeps a last empty line: splitting alone would drop it.
   TextBuilder with_newline(heap);
   with_newline.Append(*text);
   with_newline.AppendTrusted("\n");

@@ -112,7 +112,7 @@ Status AppendInt(TextBuilder& out, const Value& value, const FormatSpec& spec) {
       break;
     case 'c': {
       if (negative || magnitude > 0x10ffff) return InvalidArgument("%c argument is outside the range of characters");
-      AppendUtf8(digits, static_cast<char32_t>(magnitude));
+      AppendChar(digits, static_cast<char32_t>(magnitude));
       out.Append(digits, value.tainted());
       return OkStatus();
     }

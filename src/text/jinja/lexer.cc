@@ -301,7 +301,7 @@ class Lexer {
         while (end < in.size() && end < i + 3 && in[end] >= '0' && in[end] <= '7') {
           code = code * 8 + static_cast<char32_t>(in[end++] - '0');
         }
-        AppendUtf8(out, code);
+        AppendChar(out, code);
         i = end - 1;
       } else if (c == 'x' || c == 'u' || c == 'U') {
         const size_t digits = c == 'x' ? 2 : c == 'u' ? 4 : 8;
@@ -315,7 +315,7 @@ class Lexer {
             i += 6;
           }
         }
-        AppendUtf8(out, code);
+        AppendChar(out, code);
       } else if (c == 'N') {
         return Error("\\N{{name}} in a string is not supported; write the character itself");
       } else {

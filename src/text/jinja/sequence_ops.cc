@@ -17,8 +17,7 @@ Result<AttributeGetter> AttributeGetter::Make(Heap& heap, const Value& attribute
     out.parts_.push_back(attribute);
     return out;
   }
-  const Str dot{".", {}};
-  for (const Value& part : SplitOn(heap, attribute.as_string(), dot.text, -1, Side::kLeft)->span()) {
+  for (const Value& part : SplitOn(heap, attribute.as_string(), ".", -1, Side::kLeft)->span()) {
     const std::string_view text = part.text();
     const bool digits = !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
     int64_t index = 0;

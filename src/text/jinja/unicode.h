@@ -1,5 +1,5 @@
-// Code points in UTF-8 as Python's str sees them. Bytes that are not valid UTF-8 count as one character each, so that
-// every function is total.
+// Code points in UTF-8 as Python's str sees them: strict, unlike the tokenisers' view in text/utf8.h. Bytes that are not
+// valid UTF-8 count as one character each, so that every function is total.
 #pragma once
 
 #include <cstddef>
@@ -15,11 +15,15 @@ struct CodePoint {
 };
 
 // REQUIRES: pos < text.size().
-CodePoint DecodeAt(std::string_view text, size_t pos);
+CodePoint DecodeSequenceAt(std::string_view text, size_t pos);
+inline CodePoint DecodeAt(std::string_view text, size_t pos) {
+  const auto first = static_cast<unsigned char>(text[pos]);
+  return first < 0x80 ? CodePoint{first, 1} : DecodeSequenceAt(text, pos);
+}
 // Start of the character that ends before `pos`. REQUIRES: 0 < pos <= text.size().
 size_t PreviousChar(std::string_view text, size_t pos);
 // Surrogates and numbers above 0x10ffff are written as U+FFFD.
-void AppendUtf8(std::string& out, char32_t code);
+void AppendChar(std::string& out, char32_t code);
 bool IsValidUtf8(std::string_view text);
 
 size_t CountChars(std::string_view text);
