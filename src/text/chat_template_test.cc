@@ -135,6 +135,42 @@ TEST(ChatTemplateTest, TemplatesThatNeedPartsGetThem) {
   EXPECT_EQ(*Render("{% if messages[0].content is string %}{{ messages[0].content }}{% endif %}", Ask("text")), "text");
 }
 
+TEST(ChatTemplateTest, TemplatesWithoutSystemRoleGetItsTextInTheNextMessage) {
+  const char* strict =
+      "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no') }}{% endif %}"
+      "({{ m.role }}:{{ m.content }}){% endfor %}";
+  ChatTemplateInputs inputs = Ask("hi");
+  inputs.messages.insert(inputs.messages.begin(), {"system", "Be <|kind|>.", {}});
+  EXPECT_EQ(Marked(strict, inputs), "(user:[Be <|kind|>.]\n[hi])");
+  EXPECT_EQ(*Render("{% for m in messages %}({{ m.role }}:{{ m.content }}){% endfor %}", inputs),
+            "(system:Be <|kind|>.)(user:hi)");
+  inputs.messages.pop_back();
+  EXPECT_EQ(Render(strict, inputs).status().message(), "no");
+}
+
+TEST(ChatTemplateTest, DeveloperMeansSystemToTemplatesThatDoNotKnowIt) {
+  ChatTemplateInputs inputs = Ask("hi");
+  inputs.messages.insert(inputs.messages.begin(), {"developer", "d", {}});
+  EXPECT_EQ(
+      *Render("{% for m in messages %}{{ m.role }};{% endfor %}{{ messages[0].content }}{{ messages[1].content }}",
+              inputs),
+      "system;user;dhi");
+  EXPECT_EQ(*Render("{% for m in messages %}{{ m.role }};{{ m.content }};{% endfor %}{# developer #}", inputs),
+            "developer;d;user;hi;");
+}
+
+TEST(ChatTemplateTest, ArgumentsOfCallsAreTextWhereTheTemplateReadsText) {
+  ChatTemplateInputs inputs = Ask("hi");
+  inputs.messages.push_back({"assistant", "", {}});
+  inputs.messages[1].extra["tool_calls"] =
+      ParseJson(R"([{"function": {"name": "f", "arguments": {"x": [1, "é"]}}}])").value();
+  const std::string loop = "{% for m in messages %}{{ m.content }}{% for c in m.tool_calls or [] %}";
+  EXPECT_EQ(*Render(loop + "{{ c.function.arguments + '!' }}{% endfor %}{% endfor %}", inputs),
+            "hi{\"x\": [1, \"é\"]}!");
+  EXPECT_EQ(*Render(loop + "{{ c.function.arguments|tojson }}{% endfor %}{% endfor %}", inputs),
+            "hi{\"x\": [1, \"é\"]}");
+}
+
 TEST(ChatTemplateTest, ErrorsSayWhereAndWhy) {
   const auto error = [](std::string_view source) { return Render(source).status().ToString(); };
   EXPECT_EQ(error("a\n{% if %}"), "invalid_argument: chat template, line 2: expected an expression, found '%}'");
