@@ -16,8 +16,7 @@ namespace lem {
 struct ChatMessage {
   std::string role;     // "system", "user", "assistant", "tool", ...
   std::string content;  // text parts already joined
-  // Further members that a template may read (tool_calls, name, tool_call_id, reasoning_content), as JSON. A member
-  // "content" takes the place of the text, so null can be told from "".
+  // Further members that a template may read (tool_calls, name, tool_call_id, reasoning_content), as JSON.
   JsonObject extra;
 };
 
@@ -40,17 +39,14 @@ struct RenderedSpan {
 
 class ChatTemplate {
  public:
-  // Parses `source` (Jinja as Hugging Face tokenizers use it) and probes what it can take, as some templates cannot take
-  // what a client may send. A first system message, where the template has no such role, goes before the next message's
-  // text; "developer" means "system" to templates that do not know it; a text becomes a list of parts, and a call's
-  // arguments become text, where the template reads only that. Errors: InvalidArgument with line and reason.
+  // Parses `source` (Jinja as Hugging Face tokenizers use it). Errors: InvalidArgument with line and reason.
   static Result<std::unique_ptr<ChatTemplate>> Create(std::string_view source);
   // <|im_start|>role\ncontent<|im_end|>\n for each message, then <|im_start|>assistant\n.
   static std::unique_ptr<ChatTemplate> ChatMl();
 
   virtual ~ChatTemplate() = default;
   // Errors: InvalidArgument (raise_exception in the template: its text; a wrong type), ResourceExhausted (a budget:
-  // steps, memory, 8 MiB of output, depth, 200 ms of processor time). Thread-safe.
+  // steps, 8 MiB of output, depth, 200 ms). Thread-safe.
   virtual Result<std::string> Render(const ChatTemplateInputs& inputs) const = 0;
   // The same text in order, cut where caller's text begins and ends. Filters that change caller's text (trim, replace,
   // upper, tojson, slices) keep it untrusted.
