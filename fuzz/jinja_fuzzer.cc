@@ -13,8 +13,10 @@ lem::ChatTemplateInputs FixedInputs() {
   lem::ChatTemplateInputs inputs;
   inputs.messages.push_back({"system", "Be <|kind|>.", {}});
   inputs.messages.push_back({"user", "na\u00efve {{ x }}\n", {}});
-  inputs.messages.push_back({"assistant", "", lem::ParseJson(R"({"tool_calls": [{"id": "a", "function": {"name": "f",
-      "arguments": {"x": [1, 2.5, null, true, "s"]}}}], "n": 18446744073709551615})")->as_object()});
+  inputs.messages.push_back({"assistant", "",
+                             lem::ParseJson(R"({"tool_calls": [{"id": "a", "function": {"name": "f",
+      "arguments": {"x": [1, 2.5, null, true, "s"]}}}], "n": 18446744073709551615})")
+                                 ->as_object()});
   inputs.tools = lem::ParseJson(R"([{"type": "function", "function": {"name": "f", "parameters": {}}}])")->as_array();
   inputs.unix_time_s = 1;
   return inputs;

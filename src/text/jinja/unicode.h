@@ -1,5 +1,5 @@
-// Code points in UTF-8 as Python's str sees them: strict, unlike the tokenisers' view in text/utf8.h. Bytes that are not
-// valid UTF-8 count as one character each, so that every function is total.
+// Code points in UTF-8 as Python's str sees them: strict, unlike the tokenisers' view in text/utf8.h. Bytes that are
+// not valid UTF-8 count as one character each, so that every function is total.
 #pragma once
 
 #include <cstddef>
