@@ -107,7 +107,7 @@ class FetchUrlTest : public testing::Test {
   std::mutex mutex_;  // guards what the server's threads use: those below
   std::string served_;
   size_t cut_after_ = std::string::npos;
-  bool slow_ = false;
+  std::atomic<bool> slow_ = false;  // read by a server thread that may still be answering a cancelled pull
   int status_ = 200;
   std::vector<std::string> seen_;  // "path range authorization" of each request
   StoreOptions options_;
