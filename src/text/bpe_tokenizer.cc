@@ -9,6 +9,7 @@
 
 #include "text/byte_level.h"
 #include "text/flat_index.h"
+#include "text/joinable_pairs.h"
 #include "text/piece_merger.h"
 #include "text/pretokenizer.h"
 #include "text/utf8.h"
@@ -32,6 +33,7 @@ class MergeTable {
       const std::string_view left = merge.substr(0, space);
       const std::string_view right = merge.substr(space + 1);
       merged.assign(left).append(right);
+      joinable_.AddToken(merged);
       pairs_.Insert(Number(left), Number(right), {static_cast<int32_t>(rank), Number(merged)});
     }
   }
@@ -48,6 +50,7 @@ class MergeTable {
     const TokenId token = vocabulary_.Find(text);
     return token != Vocabulary::kNone && vocabulary_.Is(token, token_attribute::kControl) ? Vocabulary::kNone : token;
   }
+  const JoinablePairs& joinable() const { return joinable_; }
   MergeResult operator()(const Symbol& left, const Symbol& right) const {
     if (left.id == kNoSymbol || right.id == kNoSymbol) return {};
     return pairs_.Find(left.id, right.id);
@@ -66,6 +69,7 @@ class MergeTable {
   std::vector<std::string_view> extra_;
   StringIndex extra_index_;
   PairIndex pairs_;
+  JoinablePairs joinable_;
 };
 
 class BpeTokenizer final : public VocabularyTokenizer {
@@ -84,18 +88,18 @@ class BpeTokenizer final : public VocabularyTokenizer {
   }
 
  private:
-  void EncodeText(std::string_view text, bool /*begins_text*/, std::vector<TokenId>& out) const override {
-    std::string changed;
-    if (pre_tokenizer_.traits().escapes_spaces) text = changed = EscapeSpaces(text);
-    if (!IsStableUtf8(text)) text = changed = StabiliseUtf8(text);
+  void EncodeText(std::string_view text, bool /*begins_text*/, EncodeScratch& scratch,
+                  std::vector<TokenId>& out) const override {
+    if (pre_tokenizer_.traits().escapes_spaces) text = scratch.Keep(EscapeSpaces(text));
+    if (!IsStableUtf8(text)) text = scratch.Keep(StabiliseUtf8(text));
     if (splits_words_) {
-      EncodeWords(text, out);
+      EncodeWords(text, scratch, out);
     } else {
-      EncodePieces(text, out);
+      EncodePieces(text, scratch, out);
     }
   }
 
-  void EncodeWords(std::string_view text, std::vector<TokenId>& out) const {
+  void EncodeWords(std::string_view text, EncodeScratch& scratch, std::vector<TokenId>& out) const {
     std::string word;
     for (size_t offset = 0; offset <= text.size();) {
       const Codepoint codepoint = offset < text.size() ? DecodeCodepoint(text, offset) : Codepoint{U' ', 1};
@@ -103,57 +107,53 @@ class BpeTokenizer final : public VocabularyTokenizer {
       if (ClassOf(codepoint.value) != CharClass::kWhitespace) {
         AppendUtf8(lowercases_ ? ToLower(codepoint.value) : codepoint.value, word);
       } else if (!word.empty()) {
-        EncodePieces(word, out);
+        EncodePieces(scratch.Keep(word), scratch, out);
         word.clear();
       }
     }
   }
 
-  void EncodePieces(std::string_view text, std::vector<TokenId>& out) const {
-    PieceMerger merger;
-    PieceCache cache(text.size());
-    std::string scratch;
+  void EncodePieces(std::string_view text, EncodeScratch& scratch, std::vector<TokenId>& out) const {
+    std::string spelled;
     size_t offset = 0;
     for (const size_t size : pre_tokenizer_.Split(text)) {
-      const std::string_view piece = text.substr(offset, size);
+      std::string_view piece = text.substr(offset, size);
       offset += size;
-      if (!cache.Takes(piece)) {
-        EncodePiece(piece, merger, scratch, out);
-        continue;
+      if (const TokenId token = FindWhole(piece, spelled); token != Vocabulary::kNone) {
+        out.push_back(token);
+      } else if (pre_tokenizer_.traits().byte_level) {
+        scratch.cache.Encode(piece, out, [&] { EncodePiece(piece, scratch.merger, out); });
+      } else {
+        // These pieces are whole lines.
+        while (!piece.empty()) {
+          const std::string_view part = merges_.joinable().TakePiece(piece);
+          scratch.cache.Encode(part, out, [&] { EncodePiece(part, scratch.merger, out); });
+          piece.remove_prefix(part.size());
+        }
       }
-      PieceCache::Entry& entry = cache.At(piece);
-      if (entry.piece != piece) {
-        entry = {piece, out.size(), 0};
-        EncodePiece(piece, merger, scratch, out);
-        entry.num_tokens = out.size() - entry.first_token;
-        continue;
-      }
-      for (size_t i = 0; i < entry.num_tokens; ++i) out.push_back(out[entry.first_token + i]);
     }
   }
 
-  void EncodePiece(std::string_view piece, PieceMerger& merger, std::string& scratch, std::vector<TokenId>& out) const {
+  // The token that the piece is without any merging, where the pre-tokeniser allows that.
+  TokenId FindWhole(std::string_view piece, std::string& spelled) const {
     const PreTokenizerTraits& traits = pre_tokenizer_.traits();
     const bool is_newline_run = traits.merges_newline_runs && piece.find_first_not_of('\n') == std::string_view::npos;
-    if (traits.ignore_merges || is_newline_run) {
-      std::string_view spelled = piece;
-      if (traits.byte_level) {
-        scratch.clear();
-        AppendByteLevel(piece, scratch);
-        spelled = scratch;
-      }
-      if (const TokenId token = merges_.FindToken(spelled); token != Vocabulary::kNone) {
-        out.push_back(token);
-        return;
-      }
-    }
+    if (!traits.ignore_merges && !is_newline_run) return Vocabulary::kNone;
+    if (!traits.byte_level) return merges_.FindToken(piece);
+    spelled.clear();
+    AppendByteLevel(piece, spelled);
+    return merges_.FindToken(spelled);
+  }
+
+  void EncodePiece(std::string_view piece, PieceMerger& merger, std::vector<TokenId>& out) const {
     std::vector<Symbol>& symbols = merger.symbols();
     symbols.clear();
     for (size_t offset = 0; offset < piece.size();) {
-      const size_t size = traits.byte_level ? 1 : std::min(ClaimedUtf8Length(piece[offset]), piece.size() - offset);
+      const bool byte_level = pre_tokenizer_.traits().byte_level;
+      const size_t size = byte_level ? 1 : std::min(ClaimedUtf8Length(piece[offset]), piece.size() - offset);
       Symbol& symbol = symbols.emplace_back();
-      symbol.id = traits.byte_level ? byte_symbols_[static_cast<uint8_t>(piece[offset])]
-                                    : merges_.Find(piece.substr(offset, size));
+      symbol.id =
+          byte_level ? byte_symbols_[static_cast<uint8_t>(piece[offset])] : merges_.Find(piece.substr(offset, size));
       symbol.begin = static_cast<uint32_t>(offset);
       symbol.size = static_cast<uint32_t>(size);
       offset += size;

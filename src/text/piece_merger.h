@@ -118,22 +118,33 @@ class PieceMerger {
 // Remembers where in this text a piece was seen and where its tokens are in the output: words repeat.
 class PieceCache {
  public:
-  struct Entry {
-    std::string_view piece;
-    size_t first_token = 0;
-    size_t num_tokens = 0;
-  };
   explicit PieceCache(size_t text_size) : entries_(text_size < kMinText ? 0 : kNumEntries), seed_(HashSeed()) {}
 
-  // Short texts do not repay the table, long pieces do not repeat.
-  bool Takes(std::string_view piece) const { return !entries_.empty() && piece.size() <= kMaxPiece; }
-  // The entry of `piece`; its piece differs if it is not known.
-  Entry& At(std::string_view piece) { return entries_[HashString(piece, seed_) % kNumEntries]; }
+  // Appends the tokens of `piece` to `out`, by calling `encode` (which must do so) if the piece is not remembered.
+  // REQUIRES: `out` is the same in every call and only grows; the bytes of pieces stay.
+  template <typename Encoder>
+  void Encode(std::string_view piece, std::vector<int32_t>& out, const Encoder& encode) {
+    // Short texts do not repay the table, long pieces do not repeat.
+    if (entries_.empty() || piece.size() > kMaxPiece) return encode();
+    Entry& entry = entries_[HashString(piece, seed_) % kNumEntries];
+    if (entry.piece != piece) {
+      entry = {piece, out.size(), 0};
+      encode();
+      entry.num_tokens = out.size() - entry.first_token;
+      return;
+    }
+    for (size_t i = 0; i < entry.num_tokens; ++i) out.push_back(out[entry.first_token + i]);
+  }
 
  private:
   static constexpr size_t kMinText = 4096;
   static constexpr size_t kNumEntries = 8192;
   static constexpr size_t kMaxPiece = 64;
+  struct Entry {
+    std::string_view piece;
+    size_t first_token = 0;
+    size_t num_tokens = 0;
+  };
   std::vector<Entry> entries_;
   uint64_t seed_;
 };

@@ -1,11 +1,44 @@
 #include "text/special_matcher.h"
 
 #include <algorithm>
+#include <queue>
 
 namespace lem {
 namespace {
 
 bool IsAsciiSpace(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
+// A token that may begin at `begin`; the least order, then the leftmost, is tried first.
+struct Candidate {
+  int32_t order = 0;
+  size_t begin = 0;
+  bool operator<(const Candidate& other) const {
+    return order != other.order ? order > other.order : begin > other.begin;
+  }
+};
+
+// A token and the bytes that it replaces.
+struct TokenCut {
+  TokenId token = Vocabulary::kNone;
+  size_t begin = 0;
+  size_t end = 0;
+};
+
+std::vector<TextFragment> Fragments(std::string_view text, std::vector<TokenCut> cuts) {
+  std::sort(cuts.begin(), cuts.end(), [](const TokenCut& a, const TokenCut& b) { return a.begin < b.begin; });
+  std::vector<TextFragment> out;
+  const auto add_text = [&](size_t begin, size_t end) {
+    if (begin < end) out.push_back({Vocabulary::kNone, text.substr(begin, end - begin)});
+  };
+  size_t begin = 0;
+  for (const TokenCut& cut : cuts) {
+    add_text(begin, cut.begin);
+    out.push_back({cut.token, {}});
+    begin = cut.end;
+  }
+  add_text(begin, text.size());
+  return out;
+}
 
 }  // namespace
 
@@ -26,73 +59,48 @@ SpecialMatcher::Table SpecialMatcher::MakeTable(const Vocabulary& vocabulary, ui
   return table;
 }
 
-std::vector<int32_t> SpecialMatcher::FindPresent(const Table& table, std::string_view text) {
-  std::vector<int32_t> present;
-  if (table.tokens.empty()) return present;
-  std::vector<bool> seen(table.tokens.size());
-  for (size_t begin = 0; begin < text.size(); ++begin) {
-    ByteTrie::Node node = table.trie.Root();
-    for (size_t at = begin; at < text.size() && table.trie.Step(node, text[at]); ++at) {
-      const int32_t value = table.trie.ValueOf(node);
-      if (value == ByteTrie::kNoValue || seen[static_cast<size_t>(value)]) continue;
-      seen[static_cast<size_t>(value)] = true;
-      present.push_back(value);
-    }
-  }
-  std::sort(present.begin(), present.end());
-  return present;
-}
-
-template <typename Find>
-void SpecialMatcher::CutOne(TokenId token, const Find& find, std::vector<TextFragment>& fragments,
-                            std::vector<TextFragment>& scratch) const {
-  const std::string_view name = vocabulary_.text(token);
-  scratch.clear();
-  for (const TextFragment& fragment : fragments) {
-    std::string_view rest = fragment.text;
-    size_t found = fragment.token == Vocabulary::kNone ? find(rest, name) : std::string_view::npos;
-    if (found == std::string_view::npos) {
-      scratch.push_back(fragment);
-      continue;
-    }
-    for (; found != std::string_view::npos; found = find(rest, name)) {
-      std::string_view left = rest.substr(0, found);
-      rest.remove_prefix(found + name.size());
-      if (vocabulary_.Is(token, token_attribute::kStripLeft)) {
-        while (!left.empty() && IsAsciiSpace(left.back())) left.remove_suffix(1);
-      }
-      if (vocabulary_.Is(token, token_attribute::kStripRight)) {
-        while (!rest.empty() && IsAsciiSpace(rest.front())) rest.remove_prefix(1);
-      }
-      if (!left.empty()) scratch.push_back({Vocabulary::kNone, left});
-      scratch.push_back({token, {}});
-    }
-    if (!rest.empty()) scratch.push_back({Vocabulary::kNone, rest});
-  }
-  fragments.swap(scratch);
-}
-
 template <typename Allows>
 std::vector<TextFragment> SpecialMatcher::CutTokens(const Table& table, std::string_view text,
                                                     const Allows& allows) const {
-  std::vector<TextFragment> fragments;
-  if (text.empty()) return fragments;
-  fragments.push_back({Vocabulary::kNone, text});
-  std::vector<TextFragment> scratch;
-  for (const int32_t position : FindPresent(table, text)) {
-    const TokenId token = table.tokens[static_cast<size_t>(position)];
-    const auto find = [&](std::string_view rest, std::string_view name) {
-      size_t found = rest.find(name);
-      while (found != std::string_view::npos) {
-        const auto begin = static_cast<size_t>(rest.data() - text.data()) + found;
-        if (allows(token, begin, begin + name.size())) break;
-        found = rest.find(name, found + 1);
-      }
-      return found;
-    };
-    CutOne(token, find, fragments, scratch);
+  // Each place where a token begins is tried with its longest token first, and with the next that still fits when that
+  // has lost bytes to another one. So the work stays small even where a hundred tokens begin at every byte.
+  std::priority_queue<Candidate> queue;
+  const auto offer = [&](size_t begin, size_t max_end) {
+    int32_t longest = ByteTrie::kNoValue;
+    ByteTrie::Node node = table.trie.Root();
+    for (size_t at = begin; at < max_end && table.trie.Step(node, text[at]); ++at) {
+      const int32_t order = table.trie.ValueOf(node);
+      if (order == ByteTrie::kNoValue) continue;
+      if (allows(table.tokens[static_cast<size_t>(order)], begin, at + 1)) longest = order;
+    }
+    if (longest != ByteTrie::kNoValue) queue.push({longest, begin});
+  };
+  for (size_t begin = 0; begin < text.size(); ++begin) offer(begin, text.size());
+
+  std::vector<bool> taken(queue.empty() ? 0 : text.size());
+  std::vector<TokenCut> cuts;
+  while (!queue.empty()) {
+    const Candidate candidate = queue.top();
+    queue.pop();
+    const TokenId token = table.tokens[static_cast<size_t>(candidate.order)];
+    const size_t end = candidate.begin + vocabulary_.text(token).size();
+    size_t free_end = candidate.begin;
+    while (free_end < end && !taken[free_end]) ++free_end;
+    if (free_end < end) {
+      if (free_end > candidate.begin) offer(candidate.begin, free_end);
+      continue;
+    }
+    TokenCut cut{token, candidate.begin, end};
+    if (vocabulary_.Is(token, token_attribute::kStripLeft)) {
+      while (cut.begin > 0 && !taken[cut.begin - 1] && IsAsciiSpace(text[cut.begin - 1])) --cut.begin;
+    }
+    if (vocabulary_.Is(token, token_attribute::kStripRight)) {
+      while (cut.end < text.size() && !taken[cut.end] && IsAsciiSpace(text[cut.end])) ++cut.end;
+    }
+    std::fill(taken.begin() + static_cast<ptrdiff_t>(cut.begin), taken.begin() + static_cast<ptrdiff_t>(cut.end), true);
+    cuts.push_back(cut);
   }
-  return fragments;
+  return Fragments(text, std::move(cuts));
 }
 
 std::vector<TextFragment> SpecialMatcher::Cut(std::string_view text, SpecialTokens special) const {

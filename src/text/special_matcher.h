@@ -42,14 +42,9 @@ class SpecialMatcher {
     ByteTrie trie;                // values: positions in tokens
   };
   static Table MakeTable(const Vocabulary& vocabulary, uint16_t excluded_attributes);
-  // Positions in table.tokens of those that occur in `text`, in order.
-  static std::vector<int32_t> FindPresent(const Table& table, std::string_view text);
   // Cuts `table`'s tokens out of `text` where `allows` (token, begin and end in the text) is true.
   template <typename Allows>
   std::vector<TextFragment> CutTokens(const Table& table, std::string_view text, const Allows& allows) const;
-  template <typename Find>
-  void CutOne(TokenId token, const Find& find, std::vector<TextFragment>& fragments,
-              std::vector<TextFragment>& scratch) const;
 
   const Vocabulary& vocabulary_;
   Table always_;

@@ -1,45 +1,15 @@
 // SentencePiece BPE ("llama"): the neighbours whose union is the token of the highest score are joined first; what is
 // no token at the end is spelled in <0xXX> tokens.
-#include <array>
 #include <bit>
-#include <bitset>
 #include <cmath>
 
+#include "text/joinable_pairs.h"
 #include "text/piece_merger.h"
 #include "text/utf8.h"
 #include "text/vocabulary_tokenizer.h"
 
 namespace lem {
 namespace {
-
-// Pairs of neighbouring bytes that stand side by side in some token. Where a text has a pair that is in none, no merge
-// can cross: the text falls apart into short pieces that merge on their own, with the same result.
-class JoinablePairs {
- public:
-  void AddToken(std::string_view text) {
-    for (size_t i = 1; i < text.size(); ++i) {
-      if (text.substr(i).starts_with(kEscapedSpace)) {
-        before_space_.set(static_cast<uint8_t>(text[i - 1]));
-      } else {
-        pairs_.set(Key(text[i - 1], text[i]));
-      }
-    }
-  }
-  // REQUIRES: 0 < position < text.size(), at the beginning of a code point.
-  bool Joins(std::string_view text, size_t position) const {
-    if (text.substr(position).starts_with(kEscapedSpace)) {
-      return before_space_.test(static_cast<uint8_t>(text[position - 1]));
-    }
-    return pairs_.test(Key(text[position - 1], text[position]));
-  }
-
- private:
-  static size_t Key(char a, char b) {
-    return static_cast<size_t>(static_cast<uint8_t>(a)) << 8 | static_cast<uint8_t>(b);
-  }
-  std::bitset<65536> pairs_;
-  std::bitset<256> before_space_;
-};
 
 // Orders as the floats do, the highest first.
 int32_t RankOfScore(float score) {
@@ -65,31 +35,15 @@ class SpmTokenizer final : public VocabularyTokenizer {
     return id != Vocabulary::kNone && IsMergeable(id) ? id : Vocabulary::kNone;
   }
 
-  void EncodeText(std::string_view text, bool begins_text, std::vector<TokenId>& out) const override {
+  void EncodeText(std::string_view text, bool begins_text, EncodeScratch& scratch,
+                  std::vector<TokenId>& out) const override {
     std::string escaped(adds_space_prefix() && begins_text ? kEscapedSpace : std::string_view());
     escaped += EscapeSpaces(text);
-    const std::string_view all = escaped;
-    PieceMerger merger;
-    PieceCache cache(all.size());
+    const std::string_view all = scratch.Keep(std::move(escaped));
     for (size_t begin = 0; begin < all.size();) {
-      size_t end = begin;
-      do {
-        end = std::min(end + ClaimedUtf8Length(all[end]), all.size());
-      } while (end < all.size() && joinable_.Joins(all, end));
-      const std::string_view piece = all.substr(begin, end - begin);
-      begin = end;
-      if (!cache.Takes(piece)) {
-        EncodePiece(piece, merger, out);
-        continue;
-      }
-      PieceCache::Entry& entry = cache.At(piece);
-      if (entry.piece != piece) {
-        entry = {piece, out.size(), 0};
-        EncodePiece(piece, merger, out);
-        entry.num_tokens = out.size() - entry.first_token;
-        continue;
-      }
-      for (size_t i = 0; i < entry.num_tokens; ++i) out.push_back(out[entry.first_token + i]);
+      const std::string_view piece = joinable_.TakePiece(all.substr(begin));
+      begin += piece.size();
+      scratch.cache.Encode(piece, out, [&] { EncodePiece(piece, scratch.merger, out); });
     }
   }
 

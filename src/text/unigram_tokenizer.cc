@@ -45,7 +45,8 @@ class UnigramTokenizer final : public VocabularyTokenizer {
     double score = -DBL_MAX;
   };
 
-  void EncodeText(std::string_view text, bool /*begins_text*/, std::vector<TokenId>& out) const override {
+  void EncodeText(std::string_view text, bool /*begins_text*/, EncodeScratch& /*scratch*/,
+                  std::vector<TokenId>& out) const override {
     const std::string normalized = Normalize(text);
     if (normalized.empty()) return;
     std::vector<Best> best(normalized.size() + 1, Best{vocabulary().unknown()});

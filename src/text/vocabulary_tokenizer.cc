@@ -71,13 +71,14 @@ std::vector<TokenId> VocabularyTokenizer::EncodeFragments(std::span<const TextFr
   std::vector<TokenId> out;
   out.reserve(num_bytes / 4 + fragments.size() + 2);
   if (add == AddSpecial::kModelDefault && adds_bos()) out.push_back(vocabulary_->bos());
+  EncodeScratch scratch(num_bytes);
   bool begins_text = true;
   for (const TextFragment& fragment : fragments) {
     if (fragment.token != Vocabulary::kNone) {
       out.push_back(fragment.token);
       begins_text = true;
     } else {
-      EncodeText(fragment.text, begins_text, out);
+      EncodeText(fragment.text, begins_text, scratch, out);
       begins_text = false;
     }
   }

@@ -2,12 +2,14 @@
 // A kind of tokenizer adds EncodeText and says how it spells text in its tokens.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "text/piece_merger.h"
 #include "text/special_matcher.h"
 #include "text/tokenizer.h"
 #include "text/vocabulary.h"
@@ -18,6 +20,17 @@ namespace lem {
 enum class TokenSpelling {
   kByteLevel,  // GPT-2's alphabet of 256 printable code points
   kEscaped,    // UTF-8 with U+2581 for a space
+};
+
+// What one call of Encode keeps from one stretch of text to the next.
+struct EncodeScratch {
+  explicit EncodeScratch(size_t text_size) : cache(text_size) {}
+  // `text` kept until the call ends, as PieceCache needs it.
+  std::string_view Keep(std::string text) { return texts.emplace_back(std::move(text)); }
+
+  std::deque<std::string> texts;
+  PieceMerger merger;
+  PieceCache cache;
 };
 
 class VocabularyTokenizer : public Tokenizer {
@@ -40,7 +53,8 @@ class VocabularyTokenizer : public Tokenizer {
   VocabularyTokenizer(Vocabulary vocabulary, TokenSpelling spelling, bool adds_space_prefix);
 
   // Appends the tokens of ordinary text. `begins_text`: nothing or a special token stands before it.
-  virtual void EncodeText(std::string_view text, bool begins_text, std::vector<TokenId>& out) const = 0;
+  virtual void EncodeText(std::string_view text, bool begins_text, EncodeScratch& scratch,
+                          std::vector<TokenId>& out) const = 0;
   // What AddSpecial::kModelDefault puts after the text; kNone for nothing.
   virtual TokenId closing_token() const { return adds_eos() ? vocabulary_->eos() : Vocabulary::kNone; }
 

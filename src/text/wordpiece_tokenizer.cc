@@ -35,7 +35,8 @@ class WordPieceTokenizer final : public VocabularyTokenizer {
  private:
   TokenId closing_token() const override { return vocabulary().separator(); }
 
-  void EncodeText(std::string_view text, bool /*begins_text*/, std::vector<TokenId>& out) const override {
+  void EncodeText(std::string_view text, bool /*begins_text*/, EncodeScratch& /*scratch*/,
+                  std::vector<TokenId>& out) const override {
     std::string word(kEscapedSpace);
     const auto finish_word = [&] {
       if (word.size() > kEscapedSpace.size()) EncodeWord(word, out);
