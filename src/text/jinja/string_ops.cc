@@ -246,6 +246,7 @@ Value Pad(Heap& heap, const Str& str, int64_t width, const Str& fill, Side side)
 std::optional<size_t> FindText(std::string_view text, std::string_view wanted, size_t begin) {
   if (begin > text.size()) return std::nullopt;
   if (wanted.empty()) return begin;
+  if (text.size() - begin < wanted.size()) return std::nullopt;  // also keeps a null view from memmem
   // memmem is linear in glibc (two-way search), unlike std::string_view::find.
   const void* found = memmem(text.data() + begin, text.size() - begin, wanted.data(), wanted.size());
   if (found == nullptr) return std::nullopt;
