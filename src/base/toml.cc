@@ -50,6 +50,30 @@ TomlValue Convert(const toml::node& node) {
   return out;
 }
 
+// toml++ 3.3 takes for granted that a key follows "[[" at the beginning of a line, and asserts it; so it is checked
+// here. A line of a multi-line text that looks like a broken header is refused too.
+Status CheckTableHeaders(std::string_view text, std::string_view name) {
+  const auto is_space = [](char c) { return c == ' ' || c == '\t' || static_cast<unsigned char>(c) >= 0x80; };
+  const auto begins_key = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
+           c == '"' || c == '\'';
+  };
+  uint32_t line = 1;
+  for (size_t at = 0; at < text.size(); ++line) {
+    const size_t end = std::min(text.find_first_of("\n\v\f\r", at), text.size());
+    std::string_view rest = text.substr(at, end - at);
+    at = end + 1;
+    while (!rest.empty() && is_space(rest.front())) rest.remove_prefix(1);
+    if (!rest.starts_with("[[")) continue;
+    rest.remove_prefix(2);
+    while (!rest.empty() && is_space(rest.front())) rest.remove_prefix(1);
+    if (rest.empty() || !begins_key(rest.front())) {
+      return InvalidArgument("{}:{}:1: a key must follow [[, as in [[models]]", name, line);
+    }
+  }
+  return OkStatus();
+}
+
 }  // namespace
 
 std::string_view TomlValue::TypeName() const {
@@ -62,6 +86,7 @@ Result<TomlValue> ParseToml(std::string_view text, std::string_view name) {
   if (text.size() > kMaxBytes) {
     return InvalidArgument("{} has {} bytes; at most {} are read", name, text.size(), kMaxBytes);
   }
+  LEM_TRY(CheckTableHeaders(text, name));
   const toml::parse_result parsed = toml::parse(text);
   if (!parsed) {
     const toml::parse_error& error = parsed.error();

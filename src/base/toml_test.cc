@@ -40,6 +40,8 @@ TEST(TomlTest, SaysWhereTheErrorIs) {
   EXPECT_FALSE(ParseToml("a = 1\na = 2\n", "x.toml").ok());
   EXPECT_FALSE(ParseToml("a = \"\xff\"\n", "x.toml").ok());
   EXPECT_FALSE(ParseToml("a = " + std::string(100000, '['), "x.toml").ok());
+  EXPECT_FALSE(ParseToml("a = 1\n [[ [b]]", "x.toml").ok());
+  EXPECT_TRUE(ParseToml("a = [\n[1, 2]]\n[[ \"b\" ]]\n", "x.toml").ok());
   EXPECT_FALSE(ParseToml(std::string(2 << 20, '#'), "x.toml").ok());
 }
 
