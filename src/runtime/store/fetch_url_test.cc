@@ -165,7 +165,8 @@ TEST_F(FetchUrlTest, RefusesOtherSizes) {
   EXPECT_FALSE(Pull("direct").ok());
   EXPECT_TRUE(store_->List()->empty());
   served_ = content_;
-  EXPECT_TRUE(Pull("direct").ok());
+  const Status status = Pull("direct").status();
+  EXPECT_TRUE(status.ok()) << status.ToString();
 }
 
 TEST_F(FetchUrlTest, SaysWhatTheServerSaid) {
