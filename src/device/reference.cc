@@ -140,6 +140,19 @@ class Reference {
     }
   }
 
+  void Execute(const ConcatOp& op) {
+    std::vector<float>& out = Allocate(op.out);
+    size_t offset = 0;
+    for (const ValueId part : op.parts) {
+      const size_t width = cols(part);
+      for (size_t t = 0; t < num_tokens_; ++t) {
+        std::copy_n(value(part).begin() + static_cast<std::ptrdiff_t>(t * width), width,
+                    out.begin() + static_cast<std::ptrdiff_t>(t * cols(op.out) + offset));
+      }
+      offset += width;
+    }
+  }
+
   void Execute(const GluOp& op) {
     const std::vector<float>&gate = value(op.gate), &up = value(op.up);
     std::vector<float>& out = Allocate(op.out);

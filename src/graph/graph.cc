@@ -15,6 +15,7 @@ std::vector<ValueId> OpInputs(const OpBody& body) {
     std::vector<ValueId> operator()(const AddOp& op) const { return {op.a, op.b}; }
     std::vector<ValueId> operator()(const SelectOutputsOp& op) const { return {op.in}; }
     std::vector<ValueId> operator()(const SoftcapOp& op) const { return {op.in}; }
+    std::vector<ValueId> operator()(const ConcatOp& op) const { return op.parts; }
   };
   return std::visit(Visitor{}, body);
 }

@@ -104,8 +104,14 @@ struct SoftcapOp {
   ValueId out;
 };
 
-using OpBody =
-    std::variant<EmbedOp, RmsNormOp, LinearOp, RopeOp, PagedAttentionOp, GluOp, AddOp, SelectOutputsOp, SoftcapOp>;
+// out[rows, sum of cols] = the parts side by side: joins a product that was cut by rows of its matrix
+struct ConcatOp {
+  std::vector<ValueId> parts;
+  ValueId out;
+};
+
+using OpBody = std::variant<EmbedOp, RmsNormOp, LinearOp, RopeOp, PagedAttentionOp, GluOp, AddOp, SelectOutputsOp,
+                            SoftcapOp, ConcatOp>;
 
 // The part of a model that an op belongs to: the units by which a graph is cut.
 enum class Part : uint8_t { kEmbedding, kAttention, kFeedForward, kHead };

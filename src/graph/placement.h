@@ -1,0 +1,52 @@
+// Which device runs which part of a model, as a person writes it down.
+//
+//   placement = clause *( ";" clause )
+//   clause    = [ "prefill" | "decode" ] [ selector ] device
+//   selector  = "all" | "rest" | "layers" FIRST "-" LAST | "attention" | "ffn" | "embedding" | "head" | "rows" FRACTION
+//
+// An op goes to the first clause that covers it, and to "cpu" if none does. "rows" gives that fraction of the rows of
+// every matrix of the layers and the head to the device; the clauses after it say who has the other rows.
+// Examples: "all cpu"; "prefill vulkan:0; decode cpu"; "layers 0-14 vulkan:0; rest cpu"; "rows 0.5 vulkan:0; rest cpu".
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "graph/plan.h"
+
+namespace lem {
+
+struct PlacementClause {
+  enum class Selector : uint8_t { kAll, kLayers, kPart, kRows };
+
+  Selector selector = Selector::kAll;
+  std::optional<Phase> phase;  // null = both
+  int32_t first_layer = 0, last_layer = 0;
+  Part part = Part::kEmbedding;
+  double rows_fraction = 0;  // in (0, 1)
+  std::string device_id;
+
+  // False for kRows, which covers no op as a whole.
+  bool Covers(const Op& op, Phase op_phase) const;
+};
+
+struct Placement {
+  std::vector<PlacementClause> clauses;
+
+  const std::string& DeviceOf(const Op& op, Phase phase) const;
+  const PlacementClause* Rows() const;  // null if there is none
+  // Every device that is named, and "cpu" if an op may fall through to it.
+  std::vector<std::string> DeviceIds() const;
+  // The same with every part of `lost` on `heir`.
+  Placement Without(std::string_view lost, const std::string& heir) const;
+};
+
+inline Placement PlacementOnCpu() { return {{{.device_id = "cpu"}}}; }
+
+// Errors: InvalidArgument naming the clause, what was found and what is allowed.
+Result<Placement> ParsePlacement(std::string_view text);
+
+}  // namespace lem
