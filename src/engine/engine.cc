@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/cpu_info.h"
+#include "base/log.h"
 
 namespace lem {
 namespace {
@@ -32,40 +33,71 @@ struct Engine::Sequence {
   Sampler sampler;
   int64_t answer_limit = 0;
   int64_t num_computed = 0;  // positions whose KV exists
-  int32_t num_generated = 0;
-  int32_t next_token = 0;  // sampled and not computed yet; valid when the prompt is done
+  std::vector<int32_t> generated;  // the last one is not computed yet
   std::vector<TokenEvent> prompt_logprobs;
   Clock::time_point started = Clock::now();
   Clock::time_point prefill_done{};
 
   int64_t prompt_size() const { return static_cast<int64_t>(request->prompt.size()); }
-  bool wants_all_outputs() const { return request->prompt_logprobs && num_computed < prompt_size(); }
+  bool in_prompt() const { return num_computed < prompt_size(); }
+  bool wants_all_outputs() const { return request->prompt_logprobs && in_prompt(); }
+  int32_t token_at(int64_t position) const {
+    return position < prompt_size() ? request->prompt[static_cast<size_t>(position)]
+                                    : generated[static_cast<size_t>(position - prompt_size())];
+  }
 };
 
-Engine::Engine(const Model& model, const KernelTable& kernels, const EngineOptions& options)
-    : model_(model), kernels_(kernels), options_(options) {}
+Engine::Engine(const Model& model, const DeviceRegistry& devices, MemoryManager& memory, const KernelTable& kernels,
+               const EngineOptions& options)
+    : model_(model), devices_(devices), memory_(memory), kernels_(kernels), options_(options) {}
 
 Engine::~Engine() = default;
 
 Result<std::unique_ptr<Engine>> Engine::Create(const Model& model, const DeviceRegistry& devices,
-                                               const KernelTable& kernels, const EngineOptions& options) {
-  std::unique_ptr<Engine> engine(new Engine(model, kernels, options));
-  LEM_TRY(engine->ChooseMemory());
+                                               MemoryManager& memory, const KernelTable& kernels,
+                                               const EngineOptions& options) {
+  std::unique_ptr<Engine> engine(new Engine(model, devices, memory, kernels, options));
   const auto row_bytes = static_cast<int64_t>(sizeof(float)) * model.graph.vocab_size;
   engine->max_step_outputs_ =
       std::clamp(kMaxLogitsBytes / row_bytes, kMinStepOutputs, std::max(kMinStepOutputs, options.max_step_tokens));
-  engine->bound_ = BoundGraph{&model.graph, model.bound_weights, &model.weights};
-  const ShapeBucket bucket{options.max_step_tokens, engine->max_step_outputs_};
-  LEM_ASSIGN_OR_RETURN(engine->executor_,
-                       Executor::Create(engine->bound_, SingleDevicePlan(model.graph, bucket, "cpu"), devices));
+  const BoundGraph bound{&model.graph, model.bound_weights, &model.weights};
+  LEM_ASSIGN_OR_RETURN(engine->placed_, PlacedModel::Create(bound, options.placement, devices, memory));
+  LEM_TRY(engine->ChooseMemory());
+  LEM_TRY(engine->Place(options.placement));
   return engine;
+}
+
+// Makes what depends on the placement. REQUIRES: the pool exists; no sequence holds keys outside the host's memory.
+Status Engine::Place(const Placement& placement) {
+  executors_ = {};
+  kv_residency_.reset();
+  if (!std::ranges::equal(placement.clauses, placed_->placement().clauses, {}, &PlacementClause::device_id,
+                          &PlacementClause::device_id)) {
+    placed_.reset();
+    const BoundGraph bound{&model_.graph, model_.bound_weights, &model_.weights};
+    LEM_ASSIGN_OR_RETURN(placed_, PlacedModel::Create(bound, placement, devices_, memory_));
+  }
+  const size_t num_executors = placed_->phases_are_alike() ? 1 : 2;
+  for (size_t i = 0; i < num_executors; ++i) {
+    const ShapeBucket largest{options_.max_step_tokens, max_step_outputs_, static_cast<Phase>(i)};
+    LEM_ASSIGN_OR_RETURN(executors_[i], Executor::Create(*placed_, largest, memory_));
+  }
+  if (!placed_->all_in_host_memory()) {
+    kv_residency_ = std::make_unique<KvResidency>(*pool_, model_.graph.kv.num_layers, kv_layout_.layer_bytes,
+                                                  placed_->space_memory());
+  }
+  return OkStatus();
 }
 
 Status Engine::ChooseMemory() {
   kv_layout_ = MakeKvBlockLayout(model_.graph.kv);
   const auto block_bytes = static_cast<int64_t>(kv_layout_.block_bytes);
   const MemoryInfo memory = GetMemoryInfo();
-  const uint64_t budget = options_.kv_cache_bytes != 0 ? options_.kv_cache_bytes : memory.available_bytes / 2;
+  uint64_t budget = options_.kv_cache_bytes != 0 ? options_.kv_cache_bytes : memory.available_bytes / 2;
+  // What a device with a memory of its own has to spare, less what activations will take.
+  for (const DeviceMemory* device : placed_->space_memory()) {
+    if (device != nullptr && options_.kv_cache_bytes == 0) budget = std::min(budget, device->free_bytes() / 2);
+  }
   const int64_t budget_blocks = static_cast<int64_t>(budget) / block_bytes;
   const int64_t wanted = options_.context_length != 0 ? options_.context_length : model_.config.context_length;
   context_length_ = wanted;
@@ -76,7 +108,10 @@ Status Engine::ChooseMemory() {
         "a context of {} tokens needs {} bytes of KV cache and {} are allowed; lower the context length or allow more",
         wanted, DivideUp(wanted, kKvBlockTokens) * block_bytes, budget);
   }
-  LEM_ASSIGN_OR_RETURN(pool_, KvBlockPool::Create(kv_layout_.block_bytes, budget_blocks));
+  LEM_ASSIGN_OR_RETURN(pool_, KvBlockPool::Create(memory_, kv_layout_.block_bytes, budget_blocks));
+  for (Device* device : placed_->devices()) {
+    if (device->memory() != nullptr) LEM_TRY(pool_->MapTo(*device->memory()));
+  }
   return OkStatus();
 }
 
@@ -102,6 +137,7 @@ void Engine::Add(SequenceId id, std::shared_ptr<const GenerateRequest> request, 
     const std::optional<BlockId> block = pool_->Allocate();
     LEM_CHECK(block.has_value()) << "the scheduler admitted a sequence without blocks for it";
     sequence->blocks.push_back(*block);
+    if (kv_residency_ != nullptr) kv_residency_->Forget(*block);
   }
   sequences_.emplace(id, std::move(sequence));
 }
@@ -119,7 +155,7 @@ Usage Engine::UsageOf(SequenceId id) const {
   const bool prefilled = sequence.prefill_done != Clock::time_point{};
   Usage usage;
   usage.prompt_tokens = static_cast<int32_t>(sequence.prompt_size());
-  usage.completion_tokens = sequence.num_generated;
+  usage.completion_tokens = static_cast<int32_t>(sequence.generated.size());
   usage.prefill_ms = MillisecondsBetween(sequence.started, prefilled ? sequence.prefill_done : now);
   if (prefilled) usage.decode_ms = MillisecondsBetween(sequence.prefill_done, now);
   return usage;
@@ -136,28 +172,47 @@ void Engine::GatherRows(const std::vector<EngineRows>& rows) {
     const bool all_outputs = sequence.wants_all_outputs();
     for (int64_t i = 0; i < row.num_tokens; ++i) {
       const int64_t position = sequence.num_computed + i;
-      const bool in_prompt = position < sequence.prompt_size();
-      tokens_.push_back(in_prompt ? sequence.request->prompt[static_cast<size_t>(position)] : sequence.next_token);
+      tokens_.push_back(sequence.token_at(position));
       const bool last = position + 1 >= sequence.prompt_size();
       if (all_outputs || last) output_rows_.push_back(static_cast<int32_t>(row_begin + i));
     }
   }
 }
 
-Result<std::vector<Engine::FinishedSequence>> Engine::Step(const std::vector<EngineRows>& rows) {
+Engine::StepOutcome Engine::Step(const std::vector<EngineRows>& rows) {
+  StepOutcome outcome;
+  const auto step = [&](const std::vector<EngineRows>& some, Phase phase) {
+    if (some.empty()) return;
+    Status status = StepPhase(some, phase, outcome.finished);
+    if (status.ok()) return;
+    for (const EngineRows& row : some) outcome.failed.push_back(row.id);
+    outcome.error = std::move(status);
+  };
+  if (placed_->phases_are_alike()) {
+    step(rows, Phase::kPrefill);
+    return outcome;
+  }
+  std::array<std::vector<EngineRows>, 2> by_phase;
+  for (const EngineRows& row : rows) {
+    by_phase[static_cast<size_t>(sequences_.at(row.id)->in_prompt() ? Phase::kPrefill : Phase::kDecode)].push_back(row);
+  }
+  // Answers first: they wait for one token, prompts for many.
+  for (const Phase phase : {Phase::kDecode, Phase::kPrefill}) step(by_phase[static_cast<size_t>(phase)], phase);
+  return outcome;
+}
+
+Status Engine::StepPhase(const std::vector<EngineRows>& rows, Phase phase, std::vector<FinishedSequence>& finished) {
   GatherRows(rows);
-  const auto vocab = static_cast<size_t>(model_.graph.vocab_size);
-  if (logits_.size() < output_rows_.size() * vocab) logits_.resize(output_rows_.size() * vocab);
   Bindings bindings;
   bindings.tokens = tokens_;
   bindings.sequences = sequence_rows_;
   bindings.output_rows = output_rows_;
   bindings.kv_base = pool_->base();
   bindings.kv_block_bytes = pool_->block_bytes();
-  LEM_TRY(executor_->Run(bindings, logits_.data()));
+  LEM_TRY(RunOrRecover(bindings, phase));
 
-  std::vector<FinishedSequence> finished;
-  float* logits = logits_.data();
+  const auto vocab = static_cast<size_t>(model_.graph.vocab_size);
+  float* logits = executor(phase).logits();
   for (const EngineRows& row : rows) {
     Sequence& sequence = *sequences_.at(row.id);
     const bool all_outputs = sequence.wants_all_outputs();
@@ -168,7 +223,87 @@ Result<std::vector<Engine::FinishedSequence>> Engine::Step(const std::vector<Eng
     finished.push_back({row.id, *reason, UsageOf(row.id)});
     Remove(row.id);
   }
-  return finished;
+  return OkStatus();
+}
+
+// --- lost devices ---
+
+Status Engine::RunOrRecover(const Bindings& bindings, Phase phase) {
+  for (;;) {
+    const Status status = executor(phase).Run(bindings, kv_residency_.get());
+    if (status.ok()) return status;
+    LEM_TRY(LeaveLostDevices(status));
+  }
+}
+
+// Moves the work of devices that were lost to the CPU. Keys and values that were in their memory are computed anew, in
+// the numerics of the CPU. Returns `cause` if no device was lost.
+Status Engine::LeaveLostDevices(const Status& cause) {
+  Placement placement = placed_->placement();
+  std::vector<SpaceId> lost_spaces;
+  bool any_lost = false;
+  for (Device* device : placed_->devices()) {
+    const Status health = device->health();
+    if (health.ok() || device->memory() == nullptr) continue;
+    any_lost = true;
+    LogError("device {} is lost ({}): its work goes on on the CPU, {} sequences are under way", device->caps().id,
+             health.message(), sequences_.size());
+    placement = placement.Without(device->caps().id, "cpu");
+    lost_spaces.push_back(placed_->SpaceOf(device->caps().id));
+  }
+  if (!any_lost) return cause;
+  std::vector<const Sequence*> to_replay;
+  for (const auto& [id, sequence] : sequences_) {
+    LEM_ASSIGN_OR_RETURN(const bool complete, BringKvToHost(*sequence, lost_spaces));
+    if (!complete) to_replay.push_back(sequence.get());
+  }
+  LEM_TRY(Place(placement));
+  if (kv_residency_ != nullptr) {
+    for (const auto& [id, sequence] : sequences_) {
+      for (const BlockId block : sequence->blocks) {
+        for (int32_t layer = 0; layer < model_.graph.kv.num_layers; ++layer) {
+          kv_residency_->MarkWritten(block, layer, kHostSpace);
+        }
+      }
+    }
+  }
+  for (const Sequence* sequence : to_replay) LEM_TRY(Replay(*sequence));
+  return OkStatus();
+}
+
+// False if something was only in a lost memory.
+Result<bool> Engine::BringKvToHost(const Sequence& sequence, const std::vector<SpaceId>& lost_spaces) {
+  if (kv_residency_ == nullptr) return true;
+  const auto num_blocks = static_cast<size_t>(DivideUp(sequence.num_computed, kKvBlockTokens));
+  for (size_t i = 0; i < num_blocks; ++i) {
+    for (int32_t layer = 0; layer < model_.graph.kv.num_layers; ++layer) {
+      const BlockId block = sequence.blocks[i];
+      const bool is_lost = std::ranges::any_of(lost_spaces, [&](SpaceId space) {
+        return space != kHostSpace && kv_residency_->IsOnlyIn(block, layer, space);
+      });
+      if (is_lost) return false;
+      LEM_TRY(kv_residency_->Bring(block, layer, kHostSpace));
+    }
+  }
+  return true;
+}
+
+// Computes the keys and values of a sequence from its tokens again.
+Status Engine::Replay(const Sequence& sequence) {
+  for (int64_t position = 0; position < sequence.num_computed;) {
+    const int64_t count = std::min(options_.max_step_tokens, sequence.num_computed - position);
+    std::vector<int32_t> tokens;
+    for (int64_t i = 0; i < count; ++i) tokens.push_back(sequence.token_at(position + i));
+    const SequenceRows rows[] = {{0, count, position, sequence.blocks}};
+    Bindings bindings;
+    bindings.tokens = tokens;
+    bindings.sequences = rows;
+    bindings.kv_base = pool_->base();
+    bindings.kv_block_bytes = pool_->block_bytes();
+    LEM_TRY(executor(Phase::kPrefill).Run(bindings, kv_residency_.get()));
+    position += count;
+  }
+  return OkStatus();
 }
 
 std::optional<FinishReason> Engine::HandleOutputs(Sequence& sequence, int64_t num_tokens, float* logits) {
@@ -210,10 +345,9 @@ std::optional<FinishReason> Engine::EmitNextToken(Sequence& sequence, std::span<
     event.logprob = sampler_scratch_.original[static_cast<size_t>(event.token)] - log_sum;
   }
   if (!request.ignore_end_tokens && model_.tokenizer->IsEndOfGeneration(event.token)) return FinishReason::kStop;
-  sequence.next_token = event.token;
-  ++sequence.num_generated;
+  sequence.generated.push_back(event.token);
   sequence.sink->Emit(std::move(event));
-  if (sequence.num_generated >= sequence.answer_limit) return FinishReason::kLength;
+  if (static_cast<int64_t>(sequence.generated.size()) >= sequence.answer_limit) return FinishReason::kLength;
   return std::nullopt;
 }
 

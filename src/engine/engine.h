@@ -4,12 +4,12 @@
 // for the counters. Events go to each sequence's sink and are cheap to emit: no text is made here.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <unordered_map>
 #include <vector>
 
-#include "base/aligned.h"
 #include "engine/sampler.h"
 #include "executor/executor.h"
 #include "memory/kv_block_pool.h"
@@ -24,6 +24,7 @@ struct EngineOptions {
   int64_t context_length = 0;     // longest prompt + answer; 0 = as the model was trained, if memory allows
   uint64_t kv_cache_bytes = 0;    // for all sequences of the model; 0 = half of the memory that is available now
   int64_t max_step_tokens = 256;  // rows of one step: bounds how long a cancel or a decoding neighbour waits
+  Placement placement = PlacementOnCpu();
 };
 
 class EventSink {
@@ -40,16 +41,19 @@ struct EngineRows {
 
 class Engine {
  public:
-  // The model, registry and kernels must outlive it. Errors: as Executor::Create; ResourceExhausted when not even one
-  // context fits the memory, with the numbers.
+  // The model, registry, memory and kernels must outlive it. Errors: as PlacedModel::Create and Executor::Create;
+  // ResourceExhausted when not even one context fits the memory, with the numbers.
   static Result<std::unique_ptr<Engine>> Create(const Model& model, const DeviceRegistry& devices,
-                                                const KernelTable& kernels, const EngineOptions& options);
+                                                MemoryManager& memory, const KernelTable& kernels,
+                                                const EngineOptions& options);
   ~Engine();
 
   int64_t context_length() const { return context_length_; }
   int64_t max_step_tokens() const { return options_.max_step_tokens; }
   int64_t max_step_outputs() const { return max_step_outputs_; }
   const KvBlockPool& kv_pool() const { return *pool_; }
+  // How the model is placed now: as asked for, less devices that were lost.
+  const PlacedModel& placed() const { return *placed_; }
 
   // KV blocks that a request may come to use: the one function that says what a request needs.
   int64_t BlocksFor(const GenerateRequest& request) const;
@@ -66,9 +70,15 @@ class Engine {
     FinishReason reason = FinishReason::kStop;
     Usage usage;
   };
-  // Computes one step and emits tokens. Sequences that ended are removed and returned. Errors: of the device; the
-  // step's sequences are then as before and may be stepped again or removed.
-  Result<std::vector<FinishedSequence>> Step(const std::vector<EngineRows>& rows);
+  struct StepOutcome {
+    std::vector<FinishedSequence> finished;
+    // Sequences that a device failed on. They are as before the step, and may be stepped again or removed.
+    std::vector<SequenceId> failed;
+    Status error;  // OK if none failed
+  };
+  // Computes one step and emits tokens; rows of prompts and of answers are two submissions where their plans differ.
+  // Sequences that ended are removed. When a device is lost its work moves to the CPU and nothing is lost but time.
+  StepOutcome Step(const std::vector<EngineRows>& rows);
 
   // Counts so far, for a sequence that is being cancelled. REQUIRES: the sequence exists.
   Usage UsageOf(SequenceId id) const;
@@ -76,8 +86,16 @@ class Engine {
  private:
   struct Sequence;
 
-  Engine(const Model& model, const KernelTable& kernels, const EngineOptions& options);
+  Engine(const Model& model, const DeviceRegistry& devices, MemoryManager& memory, const KernelTable& kernels,
+         const EngineOptions& options);
   Status ChooseMemory();
+  Status Place(const Placement& placement);
+  Executor& executor(Phase phase) { return *executors_[placed_->phases_are_alike() ? 0 : static_cast<size_t>(phase)]; }
+  Status StepPhase(const std::vector<EngineRows>& rows, Phase phase, std::vector<FinishedSequence>& finished);
+  Status RunOrRecover(const Bindings& bindings, Phase phase);
+  Status LeaveLostDevices(const Status& cause);
+  Result<bool> BringKvToHost(const Sequence& sequence, const std::vector<SpaceId>& lost_spaces);
+  Status Replay(const Sequence& sequence);
   void GatherRows(const std::vector<EngineRows>& rows);
   // What the outputs of one sequence's rows mean; true if it ended.
   std::optional<FinishReason> HandleOutputs(Sequence& sequence, int64_t num_tokens, float* logits);
@@ -85,21 +103,23 @@ class Engine {
   void RecordPromptLogprob(Sequence& sequence, int64_t prompt_idx, std::span<const float> logits);
 
   const Model& model_;
+  const DeviceRegistry& devices_;
+  MemoryManager& memory_;
   const KernelTable& kernels_;
   EngineOptions options_;
   int64_t context_length_ = 0;
   int64_t max_step_outputs_ = 0;
   KvBlockLayout kv_layout_;
   std::unique_ptr<KvBlockPool> pool_;
-  BoundGraph bound_;
-  std::unique_ptr<Executor> executor_;
+  std::unique_ptr<PlacedModel> placed_;
+  std::array<std::unique_ptr<Executor>, 2> executors_;  // by phase; the second is null if the phases are alike
+  std::unique_ptr<KvResidency> kv_residency_;           // null while everything is in the host's memory
   std::unordered_map<SequenceId, std::unique_ptr<Sequence>> sequences_;
 
   // Of the current step, kept to save allocations.
   std::vector<int32_t> tokens_;
   std::vector<SequenceRows> sequence_rows_;
   std::vector<int32_t> output_rows_;
-  AlignedVector<float> logits_;
   SamplerScratch sampler_scratch_;
 };
 

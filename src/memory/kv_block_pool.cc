@@ -1,33 +1,24 @@
 #include "memory/kv_block_pool.h"
 
-#include <sys/mman.h>
-
-#include <cerrno>
-#include <cstring>
-
 #include "base/check.h"
 #include "base/checked_math.h"
 
 namespace lem {
 
-Result<std::unique_ptr<KvBlockPool>> KvBlockPool::Create(size_t block_bytes, int64_t num_blocks) {
+Result<std::unique_ptr<KvBlockPool>> KvBlockPool::Create(MemoryManager& memory, size_t block_bytes,
+                                                         int64_t num_blocks) {
   LEM_CHECK(block_bytes > 0 && num_blocks > 0);
   const std::optional<uint64_t> total = CheckedMul(block_bytes, static_cast<uint64_t>(num_blocks));
   if (!total) return ResourceExhausted("a KV cache of {} blocks of {} bytes is too large", num_blocks, block_bytes);
-  void* address = ::mmap(nullptr, *total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (address == MAP_FAILED) {
-    return ResourceExhausted("cannot reserve {} bytes of addresses for the KV cache: {}", *total, std::strerror(errno));
-  }
-  return std::unique_ptr<KvBlockPool>(new KvBlockPool(static_cast<std::byte*>(address), block_bytes, num_blocks));
+  LEM_ASSIGN_OR_RETURN(Allocation allocation, memory.Allocate(MemoryUse::kKvCache, *total));
+  return std::unique_ptr<KvBlockPool>(new KvBlockPool(std::move(allocation), block_bytes, num_blocks));
 }
 
-KvBlockPool::KvBlockPool(std::byte* base, size_t block_bytes, int64_t num_blocks)
-    : base_(base),
+KvBlockPool::KvBlockPool(Allocation memory, size_t block_bytes, int64_t num_blocks)
+    : memory_(std::move(memory)),
       block_bytes_(block_bytes),
       num_blocks_(num_blocks),
       references_(static_cast<size_t>(num_blocks), 0) {}
-
-KvBlockPool::~KvBlockPool() { ::munmap(base_, block_bytes_ * static_cast<size_t>(num_blocks_)); }
 
 std::optional<BlockId> KvBlockPool::Allocate() {
   BlockId id = 0;

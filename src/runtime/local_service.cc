@@ -374,16 +374,15 @@ class LocalService::Impl {
     Engine& engine = *slots_[static_cast<size_t>(decision.model)]->engine;
     std::vector<EngineRows> rows;
     for (const StepRows& row : decision.rows) rows.push_back({row.id, row.num_tokens});
-    Result<std::vector<Engine::FinishedSequence>> finished = engine.Step(rows);
-    if (!finished.ok()) {
-      LogError("a step of model {} failed: {}", slots_[static_cast<size_t>(decision.model)]->info.id,
-               finished.status().message());
-      for (const StepRows& row : decision.rows) Abort(row.id, FinishReason::kError, finished.status());
-      return;
-    }
+    const Engine::StepOutcome outcome = engine.Step(rows);
     scheduler_.StepDone(decision.rows);
-    CountStep(*finished);
-    for (const Engine::FinishedSequence& f : *finished) Finish(f.id, f.reason, OkStatus(), f.usage);
+    CountStep(outcome.finished);
+    if (!outcome.error.ok()) {
+      LogError("a step of model {} failed: {}", slots_[static_cast<size_t>(decision.model)]->info.id,
+               outcome.error.message());
+    }
+    for (const SequenceId id : outcome.failed) Abort(id, FinishReason::kError, outcome.error);
+    for (const Engine::FinishedSequence& f : outcome.finished) Finish(f.id, f.reason, OkStatus(), f.usage);
   }
 
   void CountStep(const std::vector<Engine::FinishedSequence>& finished) {

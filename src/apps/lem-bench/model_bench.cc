@@ -39,6 +39,7 @@ Result<std::unique_ptr<ModelBench>> ModelBench::Create(ModelBenchOptions options
   std::unique_ptr<ModelBench> bench(new ModelBench(std::move(options)));
   const ModelBenchOptions& wanted = bench->options_;
   const KernelTable& kernels = BestKernelTable();
+  LEM_ASSIGN_OR_RETURN(bench->memory_, MemoryManager::Create());
   bench->devices_.Add(MakeCpuDevice(bench->pool_, kernels));
   LEM_ASSIGN_OR_RETURN(bench->model_, LoadModel(wanted.model));
   EngineOptions engine_options;
@@ -49,7 +50,8 @@ Result<std::unique_ptr<ModelBench>> ModelBench::Create(ModelBenchOptions options
     engine_options.context_length =
         std::max(engine_options.context_length, std::max<int64_t>(wanted.depth, 1) + size + 1);
   }
-  LEM_ASSIGN_OR_RETURN(bench->engine_, Engine::Create(*bench->model_, bench->devices_, kernels, engine_options));
+  LEM_ASSIGN_OR_RETURN(bench->engine_, Engine::Create(*bench->model_, bench->devices_, *bench->memory_, kernels,
+                                                       engine_options));
   return bench;
 }
 
@@ -84,9 +86,10 @@ void ModelBench::Begin(int64_t prompt_tokens, int64_t answer_tokens) {
 Status ModelBench::Compute(int64_t num_tokens, int64_t tokens_per_step) {
   for (int64_t done = 0; done < num_tokens;) {
     const int64_t now = std::min(num_tokens - done, tokens_per_step);
-    LEM_ASSIGN_OR_RETURN(const auto finished, engine_->Step({{kSequence, now}}));
+    const Engine::StepOutcome outcome = engine_->Step({{kSequence, now}});
+    LEM_TRY(outcome.error);
     done += now;
-    LEM_CHECK(finished.empty() || done == num_tokens) << "the sequence ended early";
+    LEM_CHECK(outcome.finished.empty() || done == num_tokens) << "the sequence ended early";
   }
   return OkStatus();
 }

@@ -61,6 +61,7 @@ class ModelBench {
 
   const ModelBenchOptions options_;
   ThreadPool pool_;
+  std::unique_ptr<MemoryManager> memory_;
   DeviceRegistry devices_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<Engine> engine_;

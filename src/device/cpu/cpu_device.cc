@@ -1,5 +1,7 @@
 #include "device/cpu/cpu_device.h"
 
+#include <atomic>
+
 #include "base/cpu_info.h"
 #include "device/cpu/cpu_executable.h"
 
@@ -13,11 +15,12 @@ class CpuDevice : public Device {
     caps_.kind = DeviceKind::kCpu;
     caps_.name = GetCpuInfo().brand;
     caps_.driver = kernels.name;
-    caps_.numerics_class = "f32x16";
+    caps_.prefill_numerics = caps_.decode_numerics = "f32x16";
     caps_.weight_layouts = {Layout::kGgufRows};
   }
 
   const DeviceCaps& caps() const override { return caps_; }
+  DeviceTelemetry telemetry() const override { return {.submissions = submissions_.load(std::memory_order_relaxed)}; }
 
   Result<std::unique_ptr<Executable>> Compile(const BoundGraph& model, const Segment& segment,
                                               const ShapeBucket&) override {
@@ -30,6 +33,7 @@ class CpuDevice : public Device {
       if (Status status = wait.Wait(); !status.ok()) return DeviceEvent::Finished(std::move(status));
     }
     static_cast<CpuExecutable&>(executable).Run(bindings);
+    submissions_.fetch_add(1, std::memory_order_relaxed);
     return DeviceEvent::Finished(OkStatus());
   }
 
@@ -37,6 +41,7 @@ class CpuDevice : public Device {
   ThreadPool& pool_;
   const KernelTable& kernels_;
   DeviceCaps caps_;
+  std::atomic<uint64_t> submissions_{0};
 };
 
 }  // namespace

@@ -9,88 +9,20 @@
 #include <random>
 
 #include "device/reference.h"
+#include "device/testing/tiny_graph.h"
 #include "memory/kv_block_pool.h"
 
 namespace lem {
 namespace {
 
-struct TinyModel {
-  Graph graph;
-  WeightTable table;
-  std::vector<WeightHandle> handles;
-  BoundGraph bound() const { return {&graph, handles, &table}; }
-};
-
-struct Shape {
-  int64_t num_heads = 4, num_kv_heads = 2, head_dim = 32;
-  int64_t window = 0;
-  float softcap = 0;
-  bool gemma_like = false;  // head norms, post norms, GELU, embedding scale, logit cap
-};
-
-// Two layers; F32 weights with random values of a size that keeps activations near 1.
-TinyModel MakeTinyModel(const Shape& s) {
-  constexpr int64_t kHidden = 64, kIntermediate = 96, kVocab = 50;
-  GraphBuilder b("tiny");
-  const int32_t rope = b.Rope({.rotary_dim = s.head_dim, .interleaved = !s.gemma_like});
-  const WeightSlot embedding = b.Weight("embed", kVocab, kHidden);
-  ValueId x = b.Embed(embedding, s.gemma_like ? 2.0f : 1.0f);
-  const auto norm = [&](ValueId in, const std::string& name, int64_t group) {
-    return b.RmsNorm(in, b.Weight(name, 1, group), 1e-5f, group);
-  };
-  for (int32_t layer = 0; layer < 2; ++layer) {
-    const std::string p = std::to_string(layer);
-    const int64_t q_cols = s.num_heads * s.head_dim, kv_cols = s.num_kv_heads * s.head_dim;
-    b.Enter(Part::kAttention, layer);
-    const ValueId h = norm(x, p + "an", kHidden);
-    ValueId q = b.Linear(h, b.Weight(p + "q", q_cols, kHidden), b.Weight(p + "qb", 1, q_cols));
-    ValueId k = b.Linear(h, b.Weight(p + "k", kv_cols, kHidden));
-    const ValueId v = b.Linear(h, b.Weight(p + "v", kv_cols, kHidden));
-    if (s.gemma_like) {
-      q = norm(q, p + "qn", s.head_dim);
-      k = norm(k, p + "kn", s.head_dim);
-    }
-    const ValueId a =
-        b.PagedAttention(b.Rope(q, rope, s.head_dim), b.Rope(k, rope, s.head_dim), v, layer, s.num_heads,
-                         1.0f / std::sqrt(static_cast<float>(s.head_dim)), layer == 0 ? s.window : 0, s.softcap);
-    ValueId o = b.Linear(a, b.Weight(p + "o", kHidden, q_cols));
-    if (s.gemma_like) o = norm(o, p + "pn", kHidden);
-    x = b.Add(x, o);
-    b.Enter(Part::kFeedForward, layer);
-    const ValueId f = norm(x, p + "fn", kHidden);
-    const ValueId gate = b.Linear(f, b.Weight(p + "g", kIntermediate, kHidden));
-    const ValueId up = b.Linear(f, b.Weight(p + "u", kIntermediate, kHidden));
-    const ValueId glu = b.Glu(gate, up, s.gemma_like ? Activation::kGeluTanh : Activation::kSilu);
-    x = b.Add(x, b.Linear(glu, b.Weight(p + "d", kHidden, kIntermediate)));
-  }
-  b.Enter(Part::kHead);
-  x = norm(b.SelectOutputs(x), "on", kHidden);
-  ValueId logits = b.Linear(x, embedding);
-  if (s.gemma_like) logits = b.Softcap(logits, 5.0f);
-  TinyModel model;
-  model.graph = b.Finish(logits, {2, s.num_kv_heads, s.head_dim});
-
-  std::mt19937 random(3);
-  std::normal_distribution<float> normal;
-  for (const WeightInfo& info : model.graph.weights) {
-    auto values = std::make_shared<std::vector<float>>(static_cast<size_t>(info.rows * info.cols));
-    const float scale = info.rows == 1 ? 1.0f : 1.5f / std::sqrt(static_cast<float>(info.cols));
-    for (float& value : *values) value = scale * normal(random);
-    const WeightDesc desc{info.name, DType::kF32, Layout::kGgufRows,
-                          info.rows, info.cols,   static_cast<size_t>(info.cols) * 4};
-    model.handles.push_back(model.table.Add(desc, std::as_bytes(std::span(*values)), values));
-  }
-  return model;
-}
-
 // Feeds `tokens` to a device in steps of the given sizes and collects the logits of every row.
 class Session {
  public:
-  Session(const TinyModel& model, const KernelTable& kernels, int num_threads)
+  Session(const TinyGraph& model, const KernelTable& kernels, int num_threads)
       : model_(model), pool_(num_threads), device_(MakeCpuDevice(pool_, kernels)), bound_(model.bound()) {
     const Segment all{0, static_cast<int32_t>(model.graph.ops.size())};
     executable_ = std::move(*device_->Compile(bound_, all, {512, 512}));
-    kv_ = std::move(*KvBlockPool::Create(MakeKvBlockLayout(model.graph.kv).block_bytes, 64));
+    kv_ = std::move(*KvBlockPool::Create(*memory_, MakeKvBlockLayout(model.graph.kv).block_bytes, 64));
     // Memory that was used before holds anything: NaNs must not leak into results.
     std::memset(kv_->base(), 0xff, kv_->block_bytes() * 64);
   }
@@ -122,32 +54,16 @@ class Session {
   }
 
  private:
-  const TinyModel& model_;
+  const TinyGraph& model_;
   ThreadPool pool_;
   std::unique_ptr<Device> device_;
   BoundGraph bound_;
   std::unique_ptr<Executable> executable_;
+  std::unique_ptr<MemoryManager> memory_ = std::move(*MemoryManager::Create());
   std::unique_ptr<KvBlockPool> kv_;
 };
 
-std::vector<int32_t> Tokens(size_t count) {
-  std::vector<int32_t> tokens(count);
-  std::mt19937 random(5);
-  for (int32_t& token : tokens) token = static_cast<int32_t>(random() % 50);
-  return tokens;
-}
-
-double NormalisedError(std::span<const float> found, std::span<const float> expected) {
-  double error = 0, norm = 0;
-  for (size_t i = 0; i < found.size(); ++i) {
-    const double d = static_cast<double>(found[i]) - static_cast<double>(expected[i]);
-    error += d * d;
-    norm += static_cast<double>(expected[i]) * static_cast<double>(expected[i]);
-  }
-  return error / norm;
-}
-
-const Shape kShapes[] = {
+const TinyGraphShape kShapes[] = {
     {},
     {.num_heads = 3, .num_kv_heads = 1, .head_dim = 64},
     {.num_heads = 8, .num_kv_heads = 1, .head_dim = 16, .window = 20, .gemma_like = true},
@@ -155,10 +71,10 @@ const Shape kShapes[] = {
 };
 
 TEST(CpuDeviceTest, AgreesWithTheScalarReference) {
-  const std::vector<int32_t> tokens = Tokens(300);
+  const std::vector<int32_t> tokens = TinyTokens(300);
   const int64_t steps[] = {300};
-  for (const Shape& shape : kShapes) {
-    const TinyModel model = MakeTinyModel(shape);
+  for (const TinyGraphShape& shape : kShapes) {
+    const TinyGraph model = MakeTinyGraph(shape);
     const std::vector<float> expected = RunReference(model.bound(), tokens);
     for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512}) {
       const KernelTable* kernels = GetKernelTable(isa);
@@ -170,11 +86,11 @@ TEST(CpuDeviceTest, AgreesWithTheScalarReference) {
 }
 
 TEST(CpuDeviceTest, BitsDoNotDependOnStepsOrThreads) {
-  const std::vector<int32_t> tokens = Tokens(280);
+  const std::vector<int32_t> tokens = TinyTokens(280);
   std::vector<int64_t> one_by_one(31, 1);  // over the end of an attention chunk
   one_by_one[0] = 250;
-  for (const Shape& shape : kShapes) {
-    const TinyModel model = MakeTinyModel(shape);
+  for (const TinyGraphShape& shape : kShapes) {
+    const TinyGraph model = MakeTinyGraph(shape);
     const std::vector<float> whole = Session(model, BestKernelTable(), 1).Run(tokens, std::vector<int64_t>{280});
     for (const int threads : {1, 3}) {
       Session session(model, BestKernelTable(), threads);
@@ -188,8 +104,8 @@ TEST(CpuDeviceTest, BitsDoNotDependOnStepsOrThreads) {
 
 // Two sequences in one step give the same bits as each alone, and rows without logits cost none.
 TEST(CpuDeviceTest, BatchMatesDoNotChangeBits) {
-  const TinyModel model = MakeTinyModel({});
-  const std::vector<int32_t> tokens = Tokens(60);
+  const TinyGraph model = MakeTinyGraph({});
+  const std::vector<int32_t> tokens = TinyTokens(60);
   const std::span<const int32_t> all(tokens);
   Session alone(model, BestKernelTable(), 2);
   const std::vector<float> first = alone.Run(all.first(20), std::vector<int64_t>{20});
@@ -200,22 +116,23 @@ TEST(CpuDeviceTest, BatchMatesDoNotChangeBits) {
   const BoundGraph bound = model.bound();
   const auto executable =
       std::move(*device->Compile(bound, {0, static_cast<int32_t>(model.graph.ops.size())}, {60, 2}));
-  const auto kv = std::move(*KvBlockPool::Create(MakeKvBlockLayout(model.graph.kv).block_bytes, 8));
+  const auto memory = std::move(*MemoryManager::Create());
+  const auto kv = std::move(*KvBlockPool::Create(*memory, MakeKvBlockLayout(model.graph.kv).block_bytes, 8));
   const std::vector<int32_t> table_a{3, 1}, table_b{0, 7, 2};
   const SequenceRows rows[] = {{0, 20, 0, table_a}, {20, 40, 0, table_b}};
   const int32_t output_rows[] = {19, 59};
-  std::vector<float> logits(2 * 50);
+  std::vector<float> logits(2 * kTinyGraphVocab);
   const ValueBinding values[] = {{model.graph.logits, logits.data()}};
   ASSERT_TRUE(
       device->Submit(*executable, {tokens, rows, output_rows, kv->base(), kv->block_bytes(), values}, {}).Wait().ok());
-  EXPECT_EQ(std::memcmp(logits.data(), first.data() + 19 * 50, 50 * sizeof(float)), 0);
-  EXPECT_EQ(std::memcmp(logits.data() + 50, second.data() + 39 * 50, 50 * sizeof(float)), 0);
+  EXPECT_EQ(std::memcmp(logits.data(), first.data() + 19 * 50, kTinyGraphVocab * sizeof(float)), 0);
+  EXPECT_EQ(std::memcmp(logits.data() + kTinyGraphVocab, second.data() + 39 * 50, kTinyGraphVocab * sizeof(float)), 0);
 }
 
 TEST(CpuDeviceTest, RefusesWhatItCannotRun) {
   ThreadPool pool(1);
   const auto device = MakeCpuDevice(pool, BestKernelTable());
-  const TinyModel model = MakeTinyModel({.num_heads = 2, .num_kv_heads = 1, .head_dim = 24});
+  const TinyGraph model = MakeTinyGraph({.num_heads = 2, .num_kv_heads = 1, .head_dim = 24});
   const BoundGraph bound = model.bound();
   const auto compiled = device->Compile(bound, {0, static_cast<int32_t>(model.graph.ops.size())}, {1, 1});
   EXPECT_EQ(compiled.status().code(), StatusCode::kUnimplemented);

@@ -202,6 +202,18 @@ void CpuExecutable::Execute(const CpuSoftcap& step) {
   kernels_.softcap(data(step.out), step.cap, n);
 }
 
+void CpuExecutable::Execute(const CpuConcat& step) {
+  const int64_t rows = num_rows(step.rows);
+  int64_t offset = 0;
+  for (const CpuConcat::Part& part : step.parts) {
+    for (int64_t row = 0; row < rows; ++row) {
+      std::memcpy(data(step.out) + row * step.cols + offset, data(part.in) + row * part.cols,
+                  static_cast<size_t>(part.cols) * sizeof(float));
+    }
+    offset += part.cols;
+  }
+}
+
 // --- attention ---
 
 void CpuExecutable::RotateAndStore(const CpuAttention& step) {

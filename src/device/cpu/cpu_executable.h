@@ -33,6 +33,7 @@ class CpuExecutable : public Executable {
   void Execute(const CpuAdd& step);
   void Execute(const CpuSelectOutputs& step);
   void Execute(const CpuSoftcap& step);
+  void Execute(const CpuConcat& step);
 
   void RunLinearPart(const CpuLinear& step, const CpuLinearPart& part, int64_t n_begin, int64_t n_end, float* scratch);
   void RotateAndStore(const CpuAttention& step);

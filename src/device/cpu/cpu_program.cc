@@ -179,6 +179,15 @@ class Compiler {
     return OkStatus();
   }
 
+  Status CompileOp(const ConcatOp& op) {
+    CpuConcat step{{}, kNone, value(op.out).rows, value(op.out).cols};
+    for (const ValueId part : op.parts) step.parts.push_back({buffer(part), value(part).cols});
+    step.out = Assign(op.out);
+    program_.steps.emplace_back(std::move(step));
+    ++idx_;
+    return OkStatus();
+  }
+
   Status CompileOp(const GluOp&) {
     return Unimplemented("the CPU runs a GLU only behind its gate and up products (op {})", idx_);
   }
@@ -186,9 +195,7 @@ class Compiler {
   Status CompileOp(const RmsNormOp& op) {
     LEM_ASSIGN_OR_RETURN(const float* weight, Vector(op.weight));
     const BufferId in = buffer(op.in);
-    if (DiesAt(op.in, idx_)) {
-      Inherit(op.out, op.in);
-    }
+    if (DiesAt(op.in, idx_) && !IsBoundary(op.out)) Inherit(op.out, op.in);
     program_.steps.emplace_back(
         CpuRmsNorm{in, Assign(op.out), value(op.in).rows, value(op.in).cols, op.group, op.eps, weight});
     ++idx_;
@@ -219,10 +226,10 @@ class Compiler {
     if (group.size() == 2 && glu != nullptr && glu->gate == group[0]->out && glu->up == group[1]->out &&
         DiesAt(glu->gate, after) && DiesAt(glu->up, after)) {
       step.glu = glu->activation;
-      LEM_ASSIGN_OR_RETURN(CpuLinearPart gate, Part(*group[0], Assign(glu->gate)));
+      // The GLU overwrites its gate, so the gate is computed where the result belongs.
+      LEM_ASSIGN_OR_RETURN(CpuLinearPart gate, Part(*group[0], Assign(glu->out)));
       LEM_ASSIGN_OR_RETURN(CpuLinearPart up, Part(*group[1], Assign(glu->up)));
       step.parts = {gate, up};
-      Inherit(glu->out, glu->gate);
       idx_ = after + 1;
     } else if (group.size() == 1 && add != nullptr && (add->a == first.out || add->b == first.out) &&
                add->a != add->b && DiesAt(first.out, after)) {

@@ -74,7 +74,19 @@ struct CpuSoftcap {
   int64_t cols;
   float cap;
 };
-using CpuStep = std::variant<CpuEmbed, CpuRmsNorm, CpuLinear, CpuAttention, CpuAdd, CpuSelectOutputs, CpuSoftcap>;
+// Copies each part into its columns of out.
+struct CpuConcat {
+  struct Part {
+    BufferId in;
+    int64_t cols;
+  };
+  std::vector<Part> parts;
+  BufferId out;
+  Rows rows;
+  int64_t cols;  // of out
+};
+using CpuStep =
+    std::variant<CpuEmbed, CpuRmsNorm, CpuLinear, CpuAttention, CpuAdd, CpuSelectOutputs, CpuSoftcap, CpuConcat>;
 
 struct CpuRopeTable {
   int64_t rotary_dim = 0;

@@ -1,0 +1,196 @@
+// The executor over every form of placement, with devices in the host's memory and with one that has its own: the same
+// bits as the CPU alone, and exactly the bytes moved that the plan says.
+#include "executor/executor.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "base/thread_pool.h"
+#include "device/cpu/cpu_device.h"
+#include "device/testing/shadow_device.h"
+#include "device/testing/tiny_graph.h"
+
+namespace lem {
+namespace {
+
+constexpr const char* kPlacements[] = {
+    "all far",
+    "prefill far; decode cpu",
+    "prefill cpu; decode far",
+    "layers 0-0 far; rest cpu",
+    "layers 1-2 far; rest cpu",
+    "ffn far; rest cpu",
+    "attention far; rest cpu",
+    "embedding far; head far; rest cpu",
+    "rows 0.5 far; rest cpu",
+    "rows 0.4 cpu; rest far",
+    "attention far; ffn further; rest cpu",
+    "prefill layers 0-1 far; decode layers 1-2 further; rest cpu",
+};
+
+class ExecutorTest : public testing::Test {
+ protected:
+  ExecutorTest() {
+    auto cpu = MakeCpuDevice(pool_, BestKernelTable());
+    for (const char* id : {"far", "further"}) {
+      auto shadow = std::make_unique<ShadowDevice>(id, *cpu, *memory_);
+      shadows_.push_back(shadow.get());
+      shadow_owners_.push_back(std::move(shadow));
+    }
+    devices_.Add(std::move(cpu));
+    for (auto& shadow : shadow_owners_) devices_.Add(std::move(shadow));
+  }
+
+  std::unique_ptr<PlacedModel> Place(const TinyGraph& model, std::string_view placement) {
+    auto placed = PlacedModel::Create(model.bound(), *ParsePlacement(placement), devices_, *memory_);
+    EXPECT_TRUE(placed.ok()) << placed.status().ToString();
+    return std::move(*placed);
+  }
+
+  uint64_t Moved(TransferCause cause) {
+    uint64_t bytes = 0;
+    for (const char* id : {"far", "further"}) bytes += memory_->ledger().AccountOf(id).bytes(cause);
+    return bytes;
+  }
+
+  std::unique_ptr<MemoryManager> memory_ = std::move(*MemoryManager::Create());
+  ThreadPool pool_{2};
+  std::vector<std::unique_ptr<ShadowDevice>> shadow_owners_;
+  std::vector<ShadowDevice*> shadows_;
+  DeviceRegistry devices_;
+};
+
+// One sequence through a placed model: a prompt in chunks, then single tokens.
+class Session {
+ public:
+  Session(const PlacedModel& model, MemoryManager& memory) {
+    const KvBlockLayout layout = MakeKvBlockLayout(model.graph().kv);
+    kv_ = std::move(*KvBlockPool::Create(memory, layout.block_bytes, 16));
+    for (Device* device : model.devices()) {
+      if (device->memory() != nullptr) EXPECT_TRUE(kv_->MapTo(*device->memory()).ok());
+    }
+    residency_ = std::make_unique<KvResidency>(*kv_, model.graph().kv.num_layers, layout.layer_bytes,
+                                               model.space_memory());
+    for (const Phase phase : {Phase::kPrefill, Phase::kDecode}) {
+      auto executor = Executor::Create(model, {40, 40, phase}, memory);
+      EXPECT_TRUE(executor.ok()) << executor.status().ToString();
+      executors_.push_back(std::move(*executor));
+    }
+    for (int i = 0; i < 8; ++i) blocks_.push_back(*kv_->Allocate());
+  }
+
+  Status Step(std::span<const int32_t> tokens, Phase phase) {
+    std::vector<int32_t> outputs;
+    for (size_t i = 0; i < tokens.size(); ++i) outputs.push_back(static_cast<int32_t>(i));
+    const SequenceRows rows[] = {{0, static_cast<int64_t>(tokens.size()), position_, blocks_}};
+    const Bindings bindings{tokens, rows, outputs, kv_->base(), kv_->block_bytes(), {}};
+    Executor& executor = *executors_[static_cast<size_t>(phase)];
+    LEM_TRY(executor.Run(bindings, residency_.get()));
+    position_ += static_cast<int64_t>(tokens.size());
+    logits_.insert(logits_.end(), executor.logits(), executor.logits() + tokens.size() * kTinyGraphVocab);
+    return OkStatus();
+  }
+
+  // 70 tokens of prompt and 5 of answer.
+  const std::vector<float>& RunAll() {
+    const std::vector<int32_t> tokens = TinyTokens(75);
+    const std::span<const int32_t> all(tokens);
+    EXPECT_TRUE(Step(all.first(40), Phase::kPrefill).ok());
+    EXPECT_TRUE(Step(all.subspan(40, 30), Phase::kPrefill).ok());
+    for (size_t i = 70; i < 75; ++i) EXPECT_TRUE(Step(all.subspan(i, 1), Phase::kDecode).ok());
+    return logits_;
+  }
+
+ private:
+  std::unique_ptr<KvBlockPool> kv_;
+  std::unique_ptr<KvResidency> residency_;
+  std::vector<std::unique_ptr<Executor>> executors_;
+  std::vector<BlockId> blocks_;
+  int64_t position_ = 0;
+  std::vector<float> logits_;
+};
+
+TEST_F(ExecutorTest, EveryPlacementGivesTheSameBits) {
+  for (const bool gemma_like : {false, true}) {
+    const TinyGraph model = MakeTinyGraph({.window = 20, .gemma_like = gemma_like, .num_layers = 3});
+    const auto whole = Place(model, "all cpu");
+    EXPECT_TRUE(whole->phases_are_alike());
+    const std::vector<float> expected = Session(*whole, *memory_).RunAll();
+    for (const char* placement : kPlacements) {
+      const auto placed = Place(model, placement);
+      Session session(*placed, *memory_);
+      const std::vector<float>& found = session.RunAll();
+      ASSERT_EQ(found.size(), expected.size());
+      EXPECT_EQ(std::memcmp(found.data(), expected.data(), found.size() * sizeof(float)), 0) << placement;
+    }
+  }
+  for (ShadowDevice* shadow : shadows_) EXPECT_EQ(shadow->memory()->num_ranges(), 0u) << "mappings are left";
+}
+
+TEST_F(ExecutorTest, MovesTheBytesThatThePlanPredicts) {
+  const TinyGraph model = MakeTinyGraph({.num_layers = 3});
+  for (const char* placement : kPlacements) {
+    const auto placed = Place(model, placement);
+    Session session(*placed, *memory_);
+    const uint64_t activations = Moved(TransferCause::kActivations), weights = Moved(TransferCause::kWeights);
+    session.RunAll();
+    uint64_t predicted = 0;
+    for (const int64_t tokens : {40, 30}) {
+      predicted += PredictActivationBytes(placed->graph(), placed->plan(Phase::kPrefill), tokens, tokens);
+    }
+    predicted += 5 * PredictActivationBytes(placed->graph(), placed->plan(Phase::kDecode), 1, 1);
+    EXPECT_EQ(Moved(TransferCause::kActivations) - activations, predicted) << placement;
+    EXPECT_EQ(Moved(TransferCause::kWeights), weights) << placement << ": a step moved weights";
+  }
+}
+
+TEST_F(ExecutorTest, KeysAndValuesFollowTheirReaders) {
+  const TinyGraph model = MakeTinyGraph({.num_layers = 3});
+  const size_t layer_bytes = MakeKvBlockLayout(model.graph.kv).layer_bytes;
+  // Handed over once: five blocks of three layers hold the 70 tokens of the prompt; later steps move nothing.
+  const auto handed = Place(model, "prefill far; decode cpu");
+  uint64_t before = Moved(TransferCause::kKvCache);
+  Session(*handed, *memory_).RunAll();
+  EXPECT_EQ(Moved(TransferCause::kKvCache) - before, 5 * 3 * layer_bytes);
+  // Where the layers stay, nothing moves.
+  for (const char* placement : {"all far", "layers 0-1 far; rest cpu", "ffn far; rest cpu"}) {
+    const auto placed = Place(model, placement);
+    before = Moved(TransferCause::kKvCache);
+    Session(*placed, *memory_).RunAll();
+    EXPECT_EQ(Moved(TransferCause::kKvCache), before) << placement;
+  }
+}
+
+TEST_F(ExecutorTest, WeightsGoWhereTheyAreUsed) {
+  const TinyGraph model = MakeTinyGraph({.num_layers = 3});
+  uint64_t ffn_bytes = 0;
+  for (size_t i = 0; i < model.graph.weights.size(); ++i) {
+    const std::string& name = model.graph.weights[i].name;
+    const bool in_ffn = name.ends_with("fn") || name.ends_with("g") || name.ends_with("u") || name.ends_with("d");
+    if (in_ffn && name != "embed") ffn_bytes += model.table.host_bytes(model.handles[i]).size();
+  }
+  const uint64_t before = Moved(TransferCause::kWeights);
+  EXPECT_EQ(Place(model, "ffn far; rest cpu")->moved_weight_bytes(), ffn_bytes);
+  EXPECT_EQ(Moved(TransferCause::kWeights) - before, ffn_bytes);
+}
+
+TEST_F(ExecutorTest, ALostDeviceIsAnError) {
+  const TinyGraph model = MakeTinyGraph({.num_layers = 3});
+  const auto placed = Place(model, "ffn far; rest cpu");
+  Session session(*placed, *memory_);
+  const std::vector<int32_t> tokens = TinyTokens(40);
+  ASSERT_TRUE(session.Step(tokens, Phase::kPrefill).ok());
+  shadows_[0]->LoseAfter(1);
+  const Status status = session.Step(std::span(tokens).first(1), Phase::kDecode);
+  EXPECT_EQ(status.code(), StatusCode::kUnavailable);
+  EXPECT_FALSE(shadows_[0]->health().ok());
+  EXPECT_THAT(PlacedModel::Create(model.bound(), *ParsePlacement("ffn far"), devices_, *memory_).status().message(),
+              testing::HasSubstr("'far' cannot be used"));
+  EXPECT_THAT(PlacedModel::Create(model.bound(), *ParsePlacement("ffn vulkan:7"), devices_, *memory_).status().message(),
+              testing::HasSubstr("cpu, far, further"));
+}
+
+}  // namespace
+}  // namespace lem
