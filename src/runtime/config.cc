@@ -34,6 +34,8 @@ constexpr ConfigKey kKeys[] = {
      [](Config& c) -> ConfigKey::Target { return &c.engine.context_length; }, 0, 16'777'216},
     {"engine.kv_cache_bytes", "Memory for the keys and values of all sequences; 0 decides by context_length.",
      [](Config& c) -> ConfigKey::Target { return &c.engine.kv_cache_bytes; }, 0, std::numeric_limits<int64_t>::max()},
+    {"engine.placement", "Which device runs which part of a model, such as \"layers 0-14 vulkan:0; rest cpu\".",
+     [](Config& c) -> ConfigKey::Target { return &c.engine.placement; }},
     {"log.level", "Least serious message to log.", [](Config& c) -> ConfigKey::Target { return &c.log.level; }},
 };
 

@@ -28,6 +28,7 @@ struct Config {
     int64_t threads = 0;
     int64_t context_length = 0;
     int64_t kv_cache_bytes = 0;
+    std::string placement = "all cpu";
   };
   struct Log {
     LogLevel level = LogLevel::kInfo;

@@ -48,6 +48,22 @@ class Generation {
   virtual void Cancel() = 0;
 };
 
+// A processor of this machine, as callers see it.
+struct DeviceInfo {
+  std::string id, kind, name, driver;  // kind: "cpu", "gpu" or "npu"
+  bool emulated = false;
+  bool in_use = false;  // a model is placed on it
+  Status health;        // why it is lost
+  uint64_t submissions = 0;
+  uint64_t memory_bytes = 0;  // of it that this process holds
+};
+
+// Bytes that were moved between memories.
+struct MovedBytes {
+  std::string device, direction, cause;
+  uint64_t bytes = 0;
+};
+
 // Numbers for /metrics, read at any time.
 struct ServiceStats {
   uint64_t requests_total = 0, requests_failed = 0, requests_cancelled = 0;
@@ -55,6 +71,7 @@ struct ServiceStats {
   int32_t running = 0, waiting = 0;
   uint64_t kv_blocks_total = 0, kv_blocks_used = 0;
   uint64_t steps_total = 0;
+  std::vector<MovedBytes> moved_bytes;
 };
 
 class InferenceService {
@@ -73,6 +90,10 @@ class InferenceService {
   virtual Result<std::unique_ptr<Generation>> Submit(GenerateRequest request) = 0;
 
   virtual ServiceStats Stats() const = 0;
+  // Devices that models are placed on. Cheap.
+  virtual std::vector<DeviceInfo> DevicesInUse() const = 0;
+  // Every device of the machine. May take some tens of milliseconds.
+  virtual std::vector<DeviceInfo> Devices() const = 0;
   // Refuses new requests from now on; waits for running ones until `deadline`, then cancels them.
   virtual void Drain(Clock::time_point deadline) = 0;
 };

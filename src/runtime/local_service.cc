@@ -10,7 +10,7 @@
 
 #include "base/log.h"
 #include "base/thread_pool.h"
-#include "device/cpu/cpu_device.h"
+#include "device/machine.h"
 #include "kernels/kernels.h"
 #include "runtime/event_queue.h"
 #include "scheduler/scheduler.h"
@@ -36,7 +36,6 @@ class LocalService::Impl {
         kernels_(BestKernelTable()),
         pool_(options_.num_threads),
         scheduler_(static_cast<int32_t>(options_.models.size())) {
-    devices_.Add(MakeCpuDevice(pool_, kernels_));
     for (const ModelSource& source : options_.models) {
       auto slot = std::make_unique<Slot>();
       slot->info.id = source.id;
@@ -144,7 +143,47 @@ class LocalService::Impl {
       stats.kv_blocks_total += static_cast<uint64_t>(slot->engine->kv_pool().num_blocks());
       stats.kv_blocks_used += static_cast<uint64_t>(slot->engine->kv_pool().num_used());
     }
+    if (memory_ == nullptr) return stats;
+    for (const TransferCount& count : memory_->ledger().Counts()) {
+      stats.moved_bytes.push_back({count.device_id,
+                                   count.direction == TransferDirection::kToDevice ? "to_device" : "to_host",
+                                   std::string(TransferCauseName(count.cause)), count.bytes});
+    }
     return stats;
+  }
+
+  static DeviceInfo InfoOf(const DeviceCaps& caps) {
+    DeviceInfo info;
+    info.id = caps.id;
+    info.kind = DeviceKindName(caps.kind);
+    info.name = caps.name;
+    info.driver = caps.driver;
+    info.emulated = caps.emulated;
+    return info;
+  }
+
+  std::vector<DeviceInfo> DevicesInUse() const {
+    const std::lock_guard lock(mutex_);
+    std::vector<DeviceInfo> devices;
+    for (const auto& device : devices_.devices()) {
+      DeviceInfo info = InfoOf(device->caps());
+      info.in_use = true;
+      info.health = device->health();
+      const DeviceTelemetry telemetry = device->telemetry();
+      info.submissions = telemetry.submissions;
+      info.memory_bytes = telemetry.memory_bytes;
+      devices.push_back(std::move(info));
+    }
+    return devices;
+  }
+
+  std::vector<DeviceInfo> Devices() const {
+    std::call_once(listed_, [this] { listing_ = ListDevices(kernels_); });
+    std::vector<DeviceInfo> devices = DevicesInUse();
+    for (const DeviceCaps& caps : listing_.devices) {
+      if (std::ranges::find(devices, caps.id, &DeviceInfo::id) == devices.end()) devices.push_back(InfoOf(caps));
+    }
+    return devices;
   }
 
   void Drain(Clock::time_point deadline) {
@@ -219,14 +258,33 @@ class LocalService::Impl {
 
   // --- loading ---
 
+  // The CPU always: it takes over from a device that is lost.
+  Status OpenDevices() {
+    LEM_ASSIGN_OR_RETURN(std::unique_ptr<MemoryManager> memory, MemoryManager::Create());
+    {
+      const std::lock_guard lock(mutex_);
+      memory_ = std::move(memory);
+    }
+    const DeviceHost host{pool_, kernels_, *memory_, options_.cache_folder};
+    std::vector<std::string> ids = options_.engine.placement.DeviceIds();
+    if (std::ranges::find(ids, "cpu") == ids.end()) ids.insert(ids.begin(), "cpu");
+    for (const std::string& id : ids) {
+      LEM_ASSIGN_OR_RETURN(std::unique_ptr<Device> device, OpenDevice(id, host));
+      const std::lock_guard lock(mutex_);
+      devices_.Add(std::move(device));
+    }
+    return OkStatus();
+  }
+
   void LoadAll() {
+    const Status devices = OpenDevices();
     for (const auto& slot : slots_) {
       {
         const std::lock_guard lock(mutex_);
         if (stopping_) return;
       }
       const Clock::time_point begin = Clock::now();
-      Status status = Load(*slot);
+      Status status = devices.ok() ? Load(*slot) : devices;
       const std::lock_guard lock(mutex_);
       if (status.ok()) {
         slot->info.state = ModelState::kReady;
@@ -241,7 +299,7 @@ class LocalService::Impl {
 
   Status Load(Slot& slot) {
     LEM_ASSIGN_OR_RETURN(slot.model, LoadModel(slot.info.path));
-    LEM_ASSIGN_OR_RETURN(slot.engine, Engine::Create(*slot.model, devices_, kernels_, options_.engine));
+    LEM_ASSIGN_OR_RETURN(slot.engine, Engine::Create(*slot.model, devices_, *memory_, kernels_, options_.engine));
     const std::lock_guard lock(mutex_);
     const Model& model = *slot.model;
     slot.info.architecture = model.config.architecture;
@@ -397,8 +455,11 @@ class LocalService::Impl {
   const LocalServiceOptions options_;
   const KernelTable& kernels_;
   ThreadPool pool_;
-  DeviceRegistry devices_;
+  std::unique_ptr<MemoryManager> memory_;  // made by the loader before any device; guarded by mutex_ until then
+  DeviceRegistry devices_;                 // filled by the loader; guarded by mutex_ until then
   std::vector<std::unique_ptr<Slot>> slots_;
+  mutable std::once_flag listed_;
+  mutable DeviceListing listing_;  // of the whole machine, once it was asked for
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;  // arrivals, cancels, loads, finished requests, stop
@@ -426,6 +487,8 @@ Result<std::unique_ptr<Generation>> LocalService::Submit(GenerateRequest request
   return impl_->Submit(std::move(request));
 }
 ServiceStats LocalService::Stats() const { return impl_->Stats(); }
+std::vector<DeviceInfo> LocalService::DevicesInUse() const { return impl_->DevicesInUse(); }
+std::vector<DeviceInfo> LocalService::Devices() const { return impl_->Devices(); }
 void LocalService::Drain(Clock::time_point deadline) { impl_->Drain(deadline); }
 
 }  // namespace lem

@@ -19,7 +19,8 @@ struct ModelSource {
 struct LocalServiceOptions {
   std::vector<ModelSource> models;  // at least one
   int32_t num_threads = 0;          // of the compute pool; 0 = one a processor
-  EngineOptions engine;             // for every model
+  EngineOptions engine;             // for every model; its placement names the devices that are opened
+  std::filesystem::path cache_folder;  // for what devices compile; empty = none
   int64_t max_waiting = 1024;       // queued requests before new ones are refused
 };
 
@@ -37,6 +38,8 @@ class LocalService : public InferenceService {
   bool Ready() const override;
   Result<std::unique_ptr<Generation>> Submit(GenerateRequest request) override;
   ServiceStats Stats() const override;
+  std::vector<DeviceInfo> DevicesInUse() const override;
+  std::vector<DeviceInfo> Devices() const override;
   void Drain(Clock::time_point deadline) override;
 
  private:

@@ -44,7 +44,8 @@ http::Router ApiServer::MakeRouter() {
   http::Router router;
   openai_.AddRoutes(router);
   const http::RouteOptions quick{.run_on = http::RunOn::kIoThread};
-  router.Add("GET", "/health", [](const Request&) { return Response::Json(200, R"({"status":"ok"})"); }, quick);
+  router.Add("GET", "/health", [this](const Request&) { return HandleHealth(); }, quick);
+  router.Add("GET", "/lem/v1/devices", [this](const Request&) { return HandleDevices(); });
   router.Add("GET", "/ready", [this](const Request&) { return HandleReady(); }, quick);
   router.Add("GET", "/metrics", [this](const Request&) {
     Response response = Response::Text(200, metrics_.Text(service_.Stats(), server_->num_connections()));
@@ -58,6 +59,36 @@ http::Router ApiServer::MakeRouter() {
     return Response::Json(200, writer.Take());
   });
   return router;
+}
+
+// The process is well as long as it answers; a lost device is told, for its work goes on elsewhere.
+http::Response ApiServer::HandleHealth() const {
+  const std::vector<DeviceInfo> devices = service_.DevicesInUse();
+  const bool all_well = std::ranges::all_of(devices, [](const DeviceInfo& device) { return device.health.ok(); });
+  JsonWriter writer;
+  writer.BeginObject().Key("status").String(all_well ? "ok" : "degraded").Key("devices").BeginArray();
+  for (const DeviceInfo& device : devices) {
+    writer.BeginObject().Key("id").String(device.id).Key("state").String(device.health.ok() ? "ok" : "lost");
+    if (!device.health.ok()) writer.Key("error").String(device.health.message());
+    writer.EndObject();
+  }
+  writer.EndArray().EndObject();
+  return http::Response::Json(200, writer.Take());
+}
+
+http::Response ApiServer::HandleDevices() const {
+  JsonWriter writer;
+  writer.BeginObject().Key("devices").BeginArray();
+  for (const DeviceInfo& device : service_.Devices()) {
+    writer.BeginObject().Key("id").String(device.id).Key("kind").String(device.kind);
+    writer.Key("name").String(device.name).Key("driver").String(device.driver);
+    writer.Key("emulated").Bool(device.emulated).Key("in_use").Bool(device.in_use);
+    writer.Key("state").String(device.health.ok() ? "ok" : "lost");
+    if (!device.health.ok()) writer.Key("error").String(device.health.message());
+    writer.Key("submissions").UInt(device.submissions).Key("memory_bytes").UInt(device.memory_bytes).EndObject();
+  }
+  writer.EndArray().EndObject();
+  return http::Response::Json(200, writer.Take());
 }
 
 http::Response ApiServer::HandleReady() const {

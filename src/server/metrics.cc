@@ -49,6 +49,12 @@ std::string Metrics::Text(const ServiceStats& stats, size_t num_connections) {
   counter("lem_engine_steps_total", "Steps of the engine", stats.steps_total);
   gauge("lem_kv_blocks", "KV cache blocks there are", stats.kv_blocks_total);
   gauge("lem_kv_blocks_used", "KV cache blocks in use", stats.kv_blocks_used);
+  for (const MovedBytes& moved : stats.moved_bytes) {
+    const Counter metric =
+        registry_.AddCounter("lem_memory_moved_bytes_total", "Bytes moved between memories",
+                             {{"device", moved.device}, {"direction", moved.direction}, {"cause", moved.cause}});
+    metric.Increment(std::max(0.0, static_cast<double>(moved.bytes) - metric.value()));
+  }
   return registry_.Text();
 }
 

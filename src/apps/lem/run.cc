@@ -10,6 +10,7 @@
 #include "apps/lem/model_argument.h"
 #include "apps/lem/repl.h"
 #include "apps/lem/terminal.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
 
@@ -25,6 +26,7 @@ struct RunFlags {
   std::optional<uint64_t> seed;
   int32_t threads = 0;
   int64_t context_length = 0;
+  std::string placement = "all cpu";
 };
 
 std::string ReadStandardInput() {
@@ -97,6 +99,8 @@ Status Run(RunFlags flags) {
   options.models = {{model.id, model.path}};
   options.num_threads = flags.threads;
   options.engine.context_length = flags.context_length;
+  LEM_ASSIGN_OR_RETURN(options.engine.placement, ParsePlacement(flags.placement));
+  options.cache_folder = CacheDir();
   LEM_ASSIGN_OR_RETURN(const std::unique_ptr<ChatSession> session, ChatSession::Create(std::move(options)));
   session->options() = flags.answer;
   session->SetSystem(flags.system);
@@ -129,6 +133,9 @@ void RegisterRun(CLI::App& app, Action& action) {
   command->add_option("--threads", flags->threads, "Compute threads; 0 = one a processor")->check(CLI::Range(0, 1024));
   command->add_option("--context-length", flags->context_length, "Longest prompt and answer in tokens; 0 = the model's")
       ->check(CLI::NonNegativeNumber);
+  command->add_option("--placement", flags->placement,
+                      "Which device runs which part of the model, such as \"layers 0-14 vulkan:0; rest cpu\"")
+      ->capture_default_str();
   command->add_flag("--stats", flags->stats, "Print speeds on stderr");
   command->add_flag("--json", flags->json, "Print one JSON object with the answer and its numbers");
   command->callback([flags, &action] { action = [flags] { return Finish(Run(*flags)); }; });

@@ -11,6 +11,7 @@
 #include "apps/lem/commands.h"
 #include "apps/lem/model_argument.h"
 #include "apps/lem/terminal.h"
+#include "base/file.h"
 #include "http/signals.h"
 #include "http/uri.h"
 #include "runtime/config.h"
@@ -34,6 +35,7 @@ constexpr ServeFlag kConfigFlags[] = {
     {"--threads", "engine.threads"},
     {"--context-length", "engine.context_length"},
     {"--kv-cache-bytes", "engine.kv_cache_bytes"},
+    {"--placement", "engine.placement"},
     {"--log-level", "log.level"},
 };
 
@@ -168,6 +170,8 @@ Status Serve(const ServeFlags& flags) {
   service_options.num_threads = static_cast<int32_t>(config.engine.threads);
   service_options.engine.context_length = config.engine.context_length;
   service_options.engine.kv_cache_bytes = static_cast<uint64_t>(config.engine.kv_cache_bytes);
+  LEM_ASSIGN_OR_RETURN(service_options.engine.placement, ParsePlacement(config.engine.placement));
+  service_options.cache_folder = CacheDir();
   ApiServerOptions server_options;
   server_options.http.max_connections = static_cast<size_t>(config.server.max_connections);
 

@@ -10,14 +10,8 @@ namespace {
 
 class CpuDevice : public Device {
  public:
-  CpuDevice(ThreadPool& pool, const KernelTable& kernels) : pool_(pool), kernels_(kernels) {
-    caps_.id = "cpu";
-    caps_.kind = DeviceKind::kCpu;
-    caps_.name = GetCpuInfo().brand;
-    caps_.driver = kernels.name;
-    caps_.prefill_numerics = caps_.decode_numerics = "f32x16";
-    caps_.weight_layouts = {Layout::kGgufRows};
-  }
+  CpuDevice(ThreadPool& pool, const KernelTable& kernels)
+      : pool_(pool), kernels_(kernels), caps_(CpuDeviceCaps(kernels)) {}
 
   const DeviceCaps& caps() const override { return caps_; }
   DeviceTelemetry telemetry() const override { return {.submissions = submissions_.load(std::memory_order_relaxed)}; }
@@ -40,11 +34,22 @@ class CpuDevice : public Device {
  private:
   ThreadPool& pool_;
   const KernelTable& kernels_;
-  DeviceCaps caps_;
+  const DeviceCaps caps_;
   std::atomic<uint64_t> submissions_{0};
 };
 
 }  // namespace
+
+DeviceCaps CpuDeviceCaps(const KernelTable& kernels) {
+  DeviceCaps caps;
+  caps.id = "cpu";
+  caps.kind = DeviceKind::kCpu;
+  caps.name = GetCpuInfo().brand;
+  caps.driver = kernels.name;
+  caps.prefill_numerics = caps.decode_numerics = "f32x16";
+  caps.weight_layouts = {Layout::kGgufRows};
+  return caps;
+}
 
 std::unique_ptr<Device> MakeCpuDevice(ThreadPool& pool, const KernelTable& kernels) {
   return std::make_unique<CpuDevice>(pool, kernels);

@@ -11,5 +11,6 @@ namespace lem {
 
 // `pool` and `kernels` must outlive the device. Submit is called from one thread at a time (the pool's rule).
 std::unique_ptr<Device> MakeCpuDevice(ThreadPool& pool, const KernelTable& kernels);
+DeviceCaps CpuDeviceCaps(const KernelTable& kernels);
 
 }  // namespace lem

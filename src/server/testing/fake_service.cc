@@ -213,4 +213,20 @@ void FakeService::Drain(Clock::time_point deadline) {
   cancel_all_.store(true);
 }
 
+std::vector<DeviceInfo> FakeService::DevicesInUse() const {
+  const std::lock_guard lock(mutex_);
+  return {{.id = "gpu:0", .kind = "gpu", .name = "a GPU", .driver = "1.0", .in_use = true, .health = device_health_}};
+}
+
+std::vector<DeviceInfo> FakeService::Devices() const {
+  std::vector<DeviceInfo> devices = DevicesInUse();
+  devices.push_back({.id = "cpu", .kind = "cpu", .name = "a CPU"});
+  return devices;
+}
+
+void FakeService::SetDeviceHealth(Status health) {
+  const std::lock_guard lock(mutex_);
+  device_health_ = std::move(health);
+}
+
 }  // namespace lem

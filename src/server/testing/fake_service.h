@@ -46,6 +46,10 @@ class FakeService : public InferenceService {
   bool Ready() const override;
   Result<std::unique_ptr<Generation>> Submit(GenerateRequest request) override;
   ServiceStats Stats() const override;
+  std::vector<DeviceInfo> DevicesInUse() const override;
+  std::vector<DeviceInfo> Devices() const override;
+  // The state of its device "gpu:0", which is OK at first.
+  void SetDeviceHealth(Status health);
   void Drain(Clock::time_point deadline) override;
 
  private:
@@ -57,6 +61,7 @@ class FakeService : public InferenceService {
   ModelInfo model_;
   std::vector<GenerateRequest> requests_;
   bool draining_ = false;
+  Status device_health_;
   std::atomic<bool> cancel_all_{false};
   std::atomic<int> num_cancelled_{0};
   std::atomic<int> num_live_{0};
