@@ -59,6 +59,8 @@ class DeviceEvent {
 
   // Blocks until the work is done; may be called again.
   Status Wait() const { return state_ ? state_->Wait() : status_; }
+  // For the device that made the event; null if it was finished from the start.
+  const State* state() const { return state_.get(); }
 
  private:
   explicit DeviceEvent(Status status) : status_(std::move(status)) {}

@@ -7,29 +7,6 @@
 #include <set>
 
 namespace lem {
-namespace {
-
-// The slots that an op reads from memory that its device must reach.
-std::vector<WeightSlot> SlotsOf(const OpBody& body) {
-  struct Visitor {
-    std::vector<WeightSlot> operator()(const EmbedOp& op) const { return {op.table}; }
-    std::vector<WeightSlot> operator()(const RmsNormOp& op) const { return {op.weight}; }
-    std::vector<WeightSlot> operator()(const LinearOp& op) const {
-      return op.bias == kNone ? std::vector<WeightSlot>{op.weight} : std::vector<WeightSlot>{op.weight, op.bias};
-    }
-    std::vector<WeightSlot> operator()(const RopeOp&) const { return {}; }
-    std::vector<WeightSlot> operator()(const PagedAttentionOp&) const { return {}; }
-    std::vector<WeightSlot> operator()(const GluOp&) const { return {}; }
-    std::vector<WeightSlot> operator()(const AddOp&) const { return {}; }
-    std::vector<WeightSlot> operator()(const SelectOutputsOp&) const { return {}; }
-    std::vector<WeightSlot> operator()(const SoftcapOp&) const { return {}; }
-    std::vector<WeightSlot> operator()(const ConcatOp&) const { return {}; }
-  };
-  return std::visit(Visitor{}, body);
-}
-
-}  // namespace
-
 Result<std::unique_ptr<PlacedModel>> PlacedModel::Create(const BoundGraph& model, const Placement& placement,
                                                          const DeviceRegistry& devices, MemoryManager& memory) {
   std::unique_ptr<PlacedModel> placed(new PlacedModel(placement));
@@ -74,7 +51,7 @@ Status PlacedModel::PlaceWeights(const BoundGraph& model, MemoryManager& memory)
       const auto device = std::ranges::find(devices_, step.device_id, [](Device* d) { return d->caps().id; });
       if ((*device)->memory() == nullptr) continue;
       for (int32_t i = step.segment.op_begin; i < step.segment.op_end; ++i) {
-        for (const WeightSlot slot : SlotsOf(sliced_.graph.ops[static_cast<size_t>(i)].body)) {
+        for (const WeightSlot slot : OpWeights(sliced_.graph.ops[static_cast<size_t>(i)].body)) {
           users[static_cast<size_t>(sliced_.slices[static_cast<size_t>(slot)].source)].insert(*device);
         }
       }
@@ -87,7 +64,7 @@ Status PlacedModel::PlaceWeights(const BoundGraph& model, MemoryManager& memory)
     if (users[source].empty()) continue;
     const std::span<const std::byte> bytes = host_bytes[source];
     const std::string& name = model.graph->weights[source].name;
-    LEM_ASSIGN_OR_RETURN(Allocation arena, memory.Allocate(MemoryUse::kWeights, bytes.size()));
+    LEM_ASSIGN_OR_RETURN(Allocation arena, memory.Allocate(MemoryUse::kWeights, bytes.size() + kWeightPadding));
     std::memcpy(arena.data(), bytes.data(), bytes.size());
     device_data[source] = arena.data();
     bool shared = false;

@@ -20,6 +20,14 @@ std::vector<ValueId> OpInputs(const OpBody& body) {
   return std::visit(Visitor{}, body);
 }
 
+std::vector<WeightSlot> OpWeights(const OpBody& body) {
+  if (const auto* embed = std::get_if<EmbedOp>(&body)) return {embed->table};
+  if (const auto* norm = std::get_if<RmsNormOp>(&body)) return {norm->weight};
+  const auto* linear = std::get_if<LinearOp>(&body);
+  if (linear == nullptr) return {};
+  return linear->bias == kNone ? std::vector{linear->weight} : std::vector{linear->weight, linear->bias};
+}
+
 ValueId OpOutput(const OpBody& body) {
   return std::visit([](const auto& op) { return op.out; }, body);
 }

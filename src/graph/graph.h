@@ -141,8 +141,10 @@ struct Graph {
   ValueId logits = kNone;  // [O, vocab_size]
 };
 
-// The values an op reads and the one it writes.
+// The values an op reads, the one it writes, and the weights that its kernels read (a rotation's factors are not: they
+// go into tables).
 std::vector<ValueId> OpInputs(const OpBody& body);
+std::vector<WeightSlot> OpWeights(const OpBody& body);
 ValueId OpOutput(const OpBody& body);
 
 // Adds values, weights and ops while keeping the graph well formed: the language that models/*.cc are written in.

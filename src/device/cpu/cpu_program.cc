@@ -1,11 +1,10 @@
 #include "device/cpu/cpu_program.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <map>
 
 #include "base/check.h"
+#include "device/rope_frequencies.h"
 
 namespace lem {
 namespace {
@@ -119,18 +118,10 @@ class Compiler {
   }
 
   Status CompileRopes() {
-    for (const RopeSpec& spec : graph_.ropes) {
-      CpuRopeTable table{spec.rotary_dim, spec.interleaved, {}};
-      const float* factors = nullptr;
-      if (spec.factors != kNone) {
-        LEM_ASSIGN_OR_RETURN(factors, Vector(spec.factors));
-      }
-      for (int64_t i = 0; i < spec.rotary_dim / 2; ++i) {
-        const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(spec.rotary_dim);
-        const double divisor = factors != nullptr ? static_cast<double>(factors[i]) : 1.0;
-        table.frequencies.push_back(std::pow(spec.theta, exponent) * spec.position_scale / divisor);
-      }
-      program_.ropes.push_back(std::move(table));
+    LEM_ASSIGN_OR_RETURN(const std::vector<std::vector<double>> frequencies, RopeFrequencies(model_));
+    for (size_t r = 0; r < frequencies.size(); ++r) {
+      const RopeSpec& spec = graph_.ropes[r];
+      program_.ropes.push_back({spec.rotary_dim, spec.interleaved, frequencies[r]});
     }
     return OkStatus();
   }
