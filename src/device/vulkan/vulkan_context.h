@@ -102,8 +102,8 @@ class VulkanContext {
   Status CreateTimelines();
   Queue& queue(VulkanQueueKind kind);
   Status LostStatus() const;
-  Status CopyThroughStaging(const VulkanBuffer& buffer, size_t offset, std::span<const std::byte> write,
-                            std::span<std::byte> read);
+  void ChooseQueues();
+  Status CopyNow(const VulkanBuffer& from, size_t from_offset, const VulkanBuffer& to, size_t to_offset, size_t bytes);
 
   const std::shared_ptr<VulkanInstance> instance_;
   const VulkanDeviceInfo info_;

@@ -32,6 +32,7 @@ struct VulkanDeviceInfo {
   uint32_t api_version = 0;
   uint32_t vendor_id = 0, device_id = 0, driver_version_number = 0;
   std::array<uint8_t, VK_UUID_SIZE> uuid{};
+  std::array<uint8_t, VK_UUID_SIZE> pipeline_cache_uuid{};
   VkPhysicalDeviceType type = VK_PHYSICAL_DEVICE_TYPE_OTHER;
   bool emulated = false;       // runs on the host's processor
   bool shares_memory = false;  // its memory is the host's: emulated or integrated

@@ -3,7 +3,7 @@
 // command buffer is recorded once for a bucket.
 //
 // All activations are float32, row-major; strides are in floats. REQUIRES, for every activation: the address is 16-byte
-// aligned and the stride a multiple of 4. Weights are rows of GGUF blocks: the address and row_bytes are multiples of
+// aligned and the stride a multiple of 4. Weights are rows of GGUF blocks: the address is a multiple of 4, row_bytes of
 // 2 (of 4 for F32). The 3 bytes after a weight's last one must be readable (every VulkanBuffer and every import is
 // padded so).
 //

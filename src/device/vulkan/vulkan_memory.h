@@ -73,8 +73,8 @@ struct VulkanMemoryUse {
 
 class VulkanMemory {
  public:
-  VulkanMemory(const VulkanDeviceInfo& info, VkDevice device, const VulkanDeviceApi& api,
-               const VulkanMemoryOptions& options);
+  VulkanMemory(const VulkanInstanceApi& instance_api, const VulkanDeviceInfo& info, VkDevice device,
+               const VulkanDeviceApi& api, const VulkanMemoryOptions& options);
   ~VulkanMemory();
   VulkanMemory(const VulkanMemory&) = delete;
   VulkanMemory& operator=(const VulkanMemory&) = delete;
@@ -95,6 +95,7 @@ class VulkanMemory {
   friend class VulkanBuffer;
   struct Block;
   Result<std::unique_ptr<Block>> MakeBlock(VulkanMemoryKind kind, uint64_t bytes);
+  Status BindBuffer(Block& block, const VkMemoryAllocateInfo& allocate);
   Status CheckBudget(VulkanMemoryKind kind, uint64_t bytes) const;
   VulkanBuffer Cut(Block& block, uint64_t offset, uint64_t bytes, uint64_t padded);
   void DestroyBlock(Block& block);

@@ -33,7 +33,7 @@ class VulkanPipelines {
  public:
   // `cache_folder` empty: nothing is read or written. required_subgroup_size 0: the driver chooses.
   VulkanPipelines(const VulkanDeviceInfo& info, VkDevice device, const VulkanDeviceApi& api,
-                  std::filesystem::path cache_folder, uint32_t required_subgroup_size);
+                  const std::filesystem::path& cache_folder, uint32_t required_subgroup_size);
   ~VulkanPipelines();
   VulkanPipelines(const VulkanPipelines&) = delete;
   VulkanPipelines& operator=(const VulkanPipelines&) = delete;
@@ -55,8 +55,8 @@ class VulkanPipelines {
  private:
   Status Init();
   Status InitCache();
-  Result<VkShaderModule> Module(VulkanShader shader);
-  Result<VkPipeline> Make(const VulkanPipelineKey& key);
+  Result<VkShaderModule> Module(VulkanShader shader);  // REQUIRES: mutex_ held
+  Result<VkPipeline> Make(const VulkanPipelineKey& key, VkShaderModule module);
 
   const VulkanDeviceInfo& info_;
   const VkDevice device_;
