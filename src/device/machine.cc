@@ -1,17 +1,31 @@
 #include "device/machine.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "device/cpu/cpu_device.h"
+#include "device/vulkan/vulkan_device.h"
 
 namespace lem {
 
 DeviceListing ListDevices(const KernelTable& kernels) {
   DeviceListing listing;
   listing.devices.push_back(CpuDeviceCaps(kernels));
+  VulkanListing vulkan = ListVulkanDevices();
+  std::ranges::move(vulkan.devices, std::back_inserter(listing.devices));
+  std::ranges::move(vulkan.missing, std::back_inserter(listing.missing));
   return listing;
 }
 
 Result<std::unique_ptr<Device>> OpenDevice(std::string_view id, const DeviceHost& host) {
   if (id == "cpu") return MakeCpuDevice(host.pool, host.kernels);
+  if (id.starts_with("vulkan:")) {
+    VulkanDeviceOptions options = VulkanDeviceOptionsFromEnvironment();
+    if (!host.cache_folder.empty()) options.cache_folder = host.cache_folder / "vulkan";
+    Result<std::unique_ptr<VulkanDevice>> device = OpenVulkanDevice(id, host.memory, options);
+    if (device.ok()) return std::unique_ptr<Device>(std::move(*device));
+    if (device.status().code() != StatusCode::kNotFound) return device.status();
+  }
   std::vector<std::string> ids;
   const DeviceListing listing = ListDevices(host.kernels);
   for (const DeviceCaps& caps : listing.devices) ids.push_back(caps.id);

@@ -7,6 +7,13 @@
 #include <set>
 
 namespace lem {
+namespace {
+
+// Kernels may read whole words at a weight's end.
+constexpr size_t kWeightPadding = 16;
+
+}  // namespace
+
 Result<std::unique_ptr<PlacedModel>> PlacedModel::Create(const BoundGraph& model, const Placement& placement,
                                                          const DeviceRegistry& devices, MemoryManager& memory) {
   std::unique_ptr<PlacedModel> placed(new PlacedModel(placement));

@@ -49,8 +49,9 @@ Status VulkanSegment::CheckOps() {
                              desc.name, GetDTypeInfo(desc.dtype).name);
       }
     }
+    if (std::holds_alternative<RopeOp>(body)) needs_sequences_ = true;
     if (std::holds_alternative<PagedAttentionOp>(body)) {
-      has_attention_ = true;
+      needs_sequences_ = true;
       if (kv.head_dim % 16 != 0 || kv.head_dim > kMaxHeadDim) {
         return Unimplemented("head_dim is {}; a Vulkan device takes multiples of 16 up to {}", kv.head_dim,
                              kMaxHeadDim);
@@ -143,7 +144,7 @@ void VulkanSegment::PlaceValues() {
 
 VulkanStepShape VulkanSegment::step_shape() const {
   VulkanStepShape shape{.max_tokens = options_.bucket.max_tokens, .max_outputs = options_.bucket.max_outputs};
-  for (const RopeSpec& rope : model_.graph->ropes) shape.rope_pairs.push_back(has_attention_ ? rope.rotary_dim / 2 : 0);
+  for (const RopeSpec& rope : model_.graph->ropes) shape.rope_pairs.push_back(needs_sequences_ ? rope.rotary_dim / 2 : 0);
   shape.attention_tile_rows = shape.max_tokens;
   for (int32_t i = segment_.op_begin; i < segment_.op_end; ++i) {
     if (const auto* attention = std::get_if<PagedAttentionOp>(&op(i).body)) {

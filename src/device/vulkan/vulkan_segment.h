@@ -28,7 +28,8 @@ class VulkanSegment {
   size_t scratch_bytes() const { return scratch_bytes_; }
   // Values that cross its boundary, inputs first.
   const std::vector<ValueId>& boundary() const { return boundary_; }
-  bool has_attention() const { return has_attention_; }
+  // True if positions and KV blocks of the step's sequences are read.
+  bool needs_sequences() const { return needs_sequences_; }
   // Of the step memory that its kernels read; KV blocks are the caller's to add.
   VulkanStepShape step_shape() const;
 
@@ -68,7 +69,7 @@ class VulkanSegment {
   BoundGraph model_;
   Segment segment_;
   VulkanSegmentOptions options_;
-  bool has_attention_ = false;
+  bool needs_sequences_ = false;
   std::vector<ValueId> boundary_;
   std::vector<Fusion> fusions_;           // by op, from segment_.op_begin
   std::vector<DeviceAddress> weights_;    // [slots] 0 for those the segment does not use

@@ -1,0 +1,52 @@
+#include "device/vulkan/vulkan_shaders.h"
+
+#include <array>
+#include <cstddef>
+
+#include "base/check.h"
+
+// The assembler puts each file into read-only data between two labels; the build names the folder and rebuilds this
+// file when one of them changes.
+#define LEM_EMBED_SPIRV(name)                                           \
+  asm(".section .rodata\n"                                              \
+      ".balign 4\n"                                                     \
+      "lem_spirv_" #name                                                \
+      ":\n"                                                             \
+      ".incbin \"" LEM_SPIRV_FOLDER "/" #name                           \
+      ".spv\"\n"                                                        \
+      "lem_spirv_" #name                                                \
+      "_end:\n"                                                         \
+      ".previous\n");                                                   \
+  extern "C" const uint32_t lem_spirv_##name[] asm("lem_spirv_" #name); \
+  extern "C" const uint32_t lem_spirv_##name##_end[] asm("lem_spirv_" #name "_end");
+
+#define LEM_FOR_EACH_SHADER(X) \
+  X(embed) X(matvec) X(matmul) X(matmul_f16) X(rms_norm) X(elementwise) X(rope) X(store_kv) X(attention)
+
+LEM_FOR_EACH_SHADER(LEM_EMBED_SPIRV)
+
+namespace lem {
+namespace {
+
+struct Entry {
+  std::string_view name;
+  const uint32_t* begin;
+  const uint32_t* end;
+};
+
+#define LEM_ENTRY(name) Entry{#name, lem_spirv_##name, lem_spirv_##name##_end},
+constexpr std::array<Entry, kNumVulkanShaders> kEntries{{LEM_FOR_EACH_SHADER(LEM_ENTRY)}};
+
+const Entry& EntryOf(VulkanShader shader) {
+  const auto index = static_cast<size_t>(shader);
+  LEM_CHECK(index < kEntries.size()) << index;
+  return kEntries[index];
+}
+
+}  // namespace
+
+std::string_view VulkanShaderName(VulkanShader shader) { return EntryOf(shader).name; }
+
+std::span<const uint32_t> VulkanShaderCode(VulkanShader shader) { return {EntryOf(shader).begin, EntryOf(shader).end}; }
+
+}  // namespace lem
