@@ -17,6 +17,9 @@ namespace {
 
 constexpr const char* kPlacements[] = {
     "all far",
+    "layers 0-1 cpu; rest cpu",
+    "ffn far; rest far",
+    "rows 0.5 cpu; rest cpu",
     "prefill far; decode cpu",
     "prefill cpu; decode far",
     "layers 0-0 far; rest cpu",

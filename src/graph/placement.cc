@@ -126,9 +126,13 @@ bool PlacementClause::Covers(const Op& op, Phase op_phase) const {
   return false;
 }
 
-const std::string& Placement::DeviceOf(const Op& op, Phase phase) const {
+size_t Placement::ClauseOf(const Op& op, Phase phase) const {
   const auto found = std::ranges::find_if(clauses, [&](const auto& clause) { return clause.Covers(op, phase); });
-  return found == clauses.end() ? kCpu : found->device_id;
+  return static_cast<size_t>(found - clauses.begin());
+}
+
+const std::string& Placement::DeviceOf(size_t clause_idx) const {
+  return clause_idx == clauses.size() ? kCpu : clauses[clause_idx].device_id;
 }
 
 const PlacementClause* Placement::Rows() const {

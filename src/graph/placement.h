@@ -4,7 +4,8 @@
 //   clause    = [ "prefill" | "decode" ] [ selector ] device
 //   selector  = "all" | "rest" | "layers" FIRST "-" LAST | "attention" | "ffn" | "embedding" | "head" | "rows" FRACTION
 //
-// An op goes to the first clause that covers it, and to "cpu" if none does. "rows" gives that fraction of the rows of
+// An op goes to the first clause that covers it, and to "cpu" if none does. Each clause is a cut: neighbours that two
+// clauses give to one device are two segments. "rows" gives that fraction of the rows of
 // every matrix of the layers and the head to the device; the clauses after it say who has the other rows.
 // Examples: "all cpu"; "prefill vulkan:0; decode cpu"; "layers 0-14 vulkan:0; rest cpu"; "rows 0.5 vulkan:0; rest cpu".
 #pragma once
@@ -36,7 +37,10 @@ struct PlacementClause {
 struct Placement {
   std::vector<PlacementClause> clauses;
 
-  const std::string& DeviceOf(const Op& op, Phase phase) const;
+  // The clause that covers an op; clauses.size() if none does.
+  size_t ClauseOf(const Op& op, Phase phase) const;
+  const std::string& DeviceOf(const Op& op, Phase phase) const { return DeviceOf(ClauseOf(op, phase)); }
+  const std::string& DeviceOf(size_t clause_idx) const;
   const PlacementClause* Rows() const;  // null if there is none
   // Every device that is named, and "cpu" if an op may fall through to it.
   std::vector<std::string> DeviceIds() const;

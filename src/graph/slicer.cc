@@ -121,16 +121,16 @@ class RowCutter {
 };
 
 // Marks where each value is and adds the copies that steps need.
-Result<Plan> MakePlan(const Graph& graph, Phase phase, const std::vector<std::string>& device_of_op,
-                      const DeviceSpaces& spaces) {
+Result<Plan> MakePlan(const Graph& graph, Phase phase, const Placement& placement,
+                      const std::vector<size_t>& clause_of_op, const DeviceSpaces& spaces) {
   Plan plan;
   plan.phase = phase;
   const auto num_ops = static_cast<int32_t>(graph.ops.size());
   for (int32_t begin = 0; begin < num_ops;) {
     int32_t end = begin + 1;
-    const std::string& device = device_of_op[static_cast<size_t>(begin)];
-    while (end < num_ops && device_of_op[static_cast<size_t>(end)] == device) ++end;
-    plan.steps.push_back({{begin, end}, device, {}});
+    const size_t clause = clause_of_op[static_cast<size_t>(begin)];
+    while (end < num_ops && clause_of_op[static_cast<size_t>(end)] == clause) ++end;
+    plan.steps.push_back({{begin, end}, placement.DeviceOf(clause), {}});
     begin = end;
   }
   constexpr SpaceId kNowhere = -1;
@@ -179,11 +179,12 @@ Result<SlicedGraph> SliceGraph(const Graph& graph, const Placement& placement, c
   }
   by_rows.resize(sliced.graph.ops.size(), false);
   for (const Phase phase : {Phase::kPrefill, Phase::kDecode}) {
-    std::vector<std::string> device_of_op;
+    std::vector<size_t> clause_of_op;
     for (size_t i = 0; i < sliced.graph.ops.size(); ++i) {
-      device_of_op.push_back(by_rows[i] ? rows->device_id : placement.DeviceOf(sliced.graph.ops[i], phase));
+      clause_of_op.push_back(by_rows[i] ? static_cast<size_t>(rows - placement.clauses.data())
+                                        : placement.ClauseOf(sliced.graph.ops[i], phase));
     }
-    LEM_ASSIGN_OR_RETURN(Plan plan, MakePlan(sliced.graph, phase, device_of_op, spaces));
+    LEM_ASSIGN_OR_RETURN(Plan plan, MakePlan(sliced.graph, phase, placement, clause_of_op, spaces));
     (phase == Phase::kPrefill ? sliced.prefill : sliced.decode) = std::move(plan);
   }
   return sliced;

@@ -72,6 +72,7 @@ TEST(SlicerTest, CutsByPhaseLayerAndBlock) {
   EXPECT_EQ(Devices(Slice("layers 0-0 gpu; rest cpu").prefill), "cpu gpu cpu");
   EXPECT_EQ(Devices(Slice("ffn gpu; rest cpu").decode), "cpu gpu cpu gpu cpu");
   EXPECT_EQ(Devices(Slice("head gpu; rest cpu").decode), "cpu gpu");
+  EXPECT_EQ(Devices(Slice("layers 0-0 cpu; rest cpu").decode), "cpu cpu cpu");
   for (const char* placement : {"layers 0-0 gpu; rest cpu", "ffn gpu; rest cpu", "attention gpu"}) {
     const SlicedGraph sliced = Slice(placement);
     ExpectComplete(sliced, sliced.prefill);
