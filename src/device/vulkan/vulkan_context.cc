@@ -107,6 +107,7 @@ Status VulkanContext::CreateDevice() {
   VkPhysicalDeviceVulkan13Features features13{};
   features13.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES;
   features13.synchronization2 = VK_TRUE;
+  features13.maintenance4 = VK_TRUE;  // workgroup sizes as specialisation constants
   features13.subgroupSizeControl = info_.subgroup_size_control ? VK_TRUE : VK_FALSE;
   VkPhysicalDeviceVulkan12Features features12{};
   features12.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;

@@ -115,6 +115,7 @@ void FillFromFeatures(const Chain& chain, VulkanDeviceInfo& info) {
   require(chain.features12.scalarBlockLayout, "scalar block layout (scalarBlockLayout)");
   require(chain.features12.timelineSemaphore, "timeline semaphores (timelineSemaphore)");
   require(chain.features13.synchronization2, "synchronization2");
+  require(chain.features13.maintenance4, "maintenance4");
   if (info.max_workgroup_size < 256) {
     info.unmet.push_back(fmt::format("workgroups have at most {} threads; needed are 256", info.max_workgroup_size));
   }

@@ -20,6 +20,12 @@ constexpr uint32_t kChunk = 32;
 
 constexpr uint32_t DivideUp(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 
+// Whether rows can be read in whole aligned chunks (WHOLE in the shaders): always so for quantised types.
+uint32_t HasWholeChunks(DType dtype, uint32_t k, uint64_t row_bytes) {
+  const bool quantised = GetDTypeInfo(dtype).block_elements > 1;
+  return quantised || (k % kChunk == 0 && row_bytes % 8 == 0) ? 1 : 0;
+}
+
 uint32_t MaxRows(const VulkanRecorder& recorder, Rows rows) {
   return static_cast<uint32_t>(rows == Rows::kTokens ? recorder.max_tokens() : recorder.max_outputs());
 }
@@ -100,8 +106,7 @@ void CheckActivation(DeviceAddress address, uint32_t stride, uint32_t cols) {
 }
 
 void RecordElementwise(VulkanRecorder& recorder, ElementOp op, const ElementwisePush& push, Rows rows) {
-  CheckActivation(push.a, push.a_stride, push.cols);
-  CheckActivation(push.out, push.out_stride, push.cols);
+  LEM_CHECK(push.a % 4 == 0 && push.out % 4 == 0 && push.a_stride >= push.cols && push.out_stride >= push.cols);
   const uint32_t workgroup = recorder.context().tuning().workgroup;
   recorder.Dispatch(Key(VulkanShader::kElementwise, {workgroup, static_cast<uint32_t>(op)}), BytesOf(push),
                     DivideUp(push.cols, workgroup * kElementsPerThread), MaxRows(recorder, rows), 1);
@@ -119,10 +124,11 @@ void RecordMatVec(VulkanRecorder& recorder, const VulkanLinear& args, const Line
   uint32_t cols = 1;
   while (cols < max_rows && cols < tuning.matvec_max_cols) cols *= 2;
   const uint32_t rows_per_group = tuning.matvec_rows;
-  DispatchFolded(recorder,
-                 Key(VulkanShader::kMatVec, {tuning.matvec_lanes, static_cast<uint32_t>(args.dtype),
-                                             tuning.matvec_lanes, tuning.matvec_rows, cols}),
-                 BytesOf(push), DivideUp(args.n, rows_per_group), DivideUp(max_rows, cols));
+  DispatchFolded(
+      recorder,
+      Key(VulkanShader::kMatVec, {tuning.matvec_lanes, static_cast<uint32_t>(args.dtype), tuning.matvec_lanes,
+                                  tuning.matvec_rows, cols, HasWholeChunks(args.dtype, args.k, args.row_bytes)}),
+      BytesOf(push), DivideUp(args.n, rows_per_group), DivideUp(max_rows, cols));
 }
 
 void RecordMatMul(VulkanRecorder& recorder, VulkanShader shader, const VulkanLinear& args, const LinearPush& push,
@@ -130,7 +136,9 @@ void RecordMatMul(VulkanRecorder& recorder, VulkanShader shader, const VulkanLin
   // 8 x 8 threads; narrow tiles where there are few rows to fill them.
   constexpr uint32_t kThreads = 64, kThreadsM = 8, kTileM = 8;
   const uint32_t tile_n = max_rows <= 32 ? 4 : 8;
-  DispatchFolded(recorder, Key(shader, {kThreads, static_cast<uint32_t>(args.dtype), kThreadsM, kTileM, tile_n}),
+  DispatchFolded(recorder,
+                 Key(shader, {kThreads, static_cast<uint32_t>(args.dtype), kThreadsM, kTileM, tile_n,
+                              HasWholeChunks(args.dtype, args.k, args.row_bytes)}),
                  BytesOf(push), DivideUp(args.n, kThreadsM * kTileM),
                  DivideUp(max_rows, kThreads / kThreadsM * tile_n));
 }
@@ -158,7 +166,7 @@ AttentionShape ShapeOfAttention(int64_t max_tokens, int64_t num_heads, int64_t n
 
 void RecordEmbed(VulkanRecorder& recorder, const VulkanEmbed& args) {
   CheckActivation(args.out, args.out_stride, args.cols);
-  LEM_CHECK(args.table % 4 == 0 && GetDTypeInfo(args.dtype).is_weight) << args.table;
+  LEM_CHECK(args.table % 8 == 0 && GetDTypeInfo(args.dtype).is_weight) << args.table;
   const EmbedPush push{.step = recorder.step(),
                        .table = args.table,
                        .row_bytes = args.row_bytes,
@@ -167,8 +175,9 @@ void RecordEmbed(VulkanRecorder& recorder, const VulkanEmbed& args) {
                        .out_stride = args.out_stride,
                        .scale = args.scale};
   const uint32_t workgroup = recorder.context().tuning().workgroup;
-  recorder.Dispatch(Key(VulkanShader::kEmbed, {workgroup, static_cast<uint32_t>(args.dtype)}), BytesOf(push),
-                    DivideUp(args.cols, kChunk * workgroup), MaxRows(recorder, Rows::kTokens), 1);
+  recorder.Dispatch(Key(VulkanShader::kEmbed, {workgroup, static_cast<uint32_t>(args.dtype),
+                                               HasWholeChunks(args.dtype, args.cols, args.row_bytes)}),
+                    BytesOf(push), DivideUp(args.cols, kChunk * workgroup), MaxRows(recorder, Rows::kTokens), 1);
 }
 
 LinearMethod ChooseLinearMethod(const VulkanContext& context, int64_t max_rows) {
@@ -179,7 +188,7 @@ LinearMethod ChooseLinearMethod(const VulkanContext& context, int64_t max_rows) 
 
 void RecordLinear(VulkanRecorder& recorder, const VulkanLinear& args) {
   CheckActivation(args.in, args.in_stride, args.k);
-  LEM_CHECK(args.weight % 4 == 0 && args.row_bytes % (args.dtype == DType::kF32 ? 4 : 2) == 0) << args.row_bytes;
+  LEM_CHECK(args.weight % 8 == 0 && args.row_bytes % (args.dtype == DType::kF32 ? 4 : 2) == 0) << args.row_bytes;
   LEM_CHECK(GetDTypeInfo(args.dtype).is_weight && args.k % GetDTypeInfo(args.dtype).block_elements == 0) << args.k;
   const uint32_t max_rows = MaxRows(recorder, args.rows);
   const LinearPush push{.step = recorder.step(),

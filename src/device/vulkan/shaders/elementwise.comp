@@ -55,7 +55,9 @@ void main() {
   const uint64_t result = args.out_rows + uint64_t(row) * args.out_stride * 4;
   const bool two = OP == ADD || OP == SILU_MUL || OP == GELU_MUL;
   const uint begin = (gl_WorkGroupID.x * WORKGROUP + thread_idx()) * PER_THREAD;
-  if (begin + PER_THREAD <= args.cols) {
+  const bool aligned = ((args.a_stride | args.b_stride | args.out_stride) & 3) == 0 &&
+                       (uint(args.a_rows | args.b_rows | args.out_rows) & 15) == 0;
+  if (aligned && begin + PER_THREAD <= args.cols) {
     const vec4 x = Vec4s(a).at[begin / 4];
     vec4 y = vec4(0);
     if (two) y = Vec4s(b).at[begin / 4];
@@ -64,7 +66,7 @@ void main() {
     Vec4s(result).at[begin / 4] = v;
     return;
   }
-  for (uint i = begin; i < args.cols; ++i) {
+  for (uint i = begin; i < min(begin + PER_THREAD, args.cols); ++i) {
     Floats(result).at[i] = apply(Floats(a).at[i], two ? Floats(b).at[i] : 0.0);
   }
 }

@@ -4,6 +4,9 @@
 #include "step.glsl"
 #include "quants.glsl"
 
+// As in matvec.comp.
+layout(constant_id = 2) const bool WHOLE = true;
+
 layout(push_constant, scalar) uniform Args {
   StepHeader step;
   uint64_t table;
@@ -22,19 +25,12 @@ void main() {
   Floats out_row = Floats(args.out_rows + uint64_t(row) * args.out_stride * 4);
   Chunk c;
   if (!IS_PLAIN) c = load_chunk(in_row, chunk);
-  [[unroll]] for (uint i = 0; i < 8; ++i) {
-    const uint k = chunk * 32 + 4 * i;
-    vec4 v;
-    if (IS_PLAIN) {
-      v = plain4(in_row, k, args.cols);
-    } else {
-      const float scale = c.scale[i / 4];
-      v = scale * integers(c.q[i]);
-      if (HAS_MINIMUM) v -= vec4(c.minimum[i / 4]);
-    }
-    v *= args.scale;
-    [[unroll]] for (uint j = 0; j < 4; ++j) {
-      if (k + j < args.cols) out_row.at[k + j] = v[j];
+  [[unroll]] for (uint h = 0; h < 2; ++h) {
+    vec4 values[4];
+    dequantise16(c, in_row, chunk, h, args.cols, WHOLE, values);
+    [[unroll]] for (uint i = 0; i < 16; ++i) {
+      const uint col = chunk * 32 + h * 16 + i;
+      if (WHOLE || col < args.cols) out_row.at[col] = args.scale * values[i / 4][i % 4];
     }
   }
 }

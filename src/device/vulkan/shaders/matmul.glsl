@@ -10,6 +10,7 @@
 layout(constant_id = 2) const uint THREADS_M = 8;  // divides WORKGROUP
 layout(constant_id = 3) const uint TM = 4;         // a multiple of 4
 layout(constant_id = 4) const uint TN = 4;         // likewise
+layout(constant_id = 5) const bool WHOLE = true;   // as in matvec.comp
 const uint THREADS_N = WORKGROUP / THREADS_M;
 const uint BM = THREADS_M * TM, BN = THREADS_N * TN, BK = 32;
 
@@ -25,15 +26,10 @@ void load_weights(uint first_n, uint chunk) {
     const uint64_t row = args.weight + uint64_t(min(first_n + m, args.n - 1)) * args.row_bytes;
     Chunk c;
     if (!IS_PLAIN) c = load_chunk(row, chunk);
-    [[unroll]] for (uint i = 0; i < 8; ++i) {
-      vec4 v;
-      if (IS_PLAIN) {
-        v = plain4(row, chunk * 32 + 4 * i, args.k);
-      } else {
-        v = c.scale[i / 4] * integers(c.q[i]);
-        if (HAS_MINIMUM) v -= vec4(c.minimum[i / 4]);
-      }
-      [[unroll]] for (uint j = 0; j < 4; ++j) put_weight(4 * i + j, m, v[j]);
+    [[unroll]] for (uint h = 0; h < 2; ++h) {
+      vec4 values[4];
+      dequantise16(c, row, chunk, h, args.k, WHOLE, values);
+      [[unroll]] for (uint i = 0; i < 16; ++i) put_weight(16 * h + i, m, values[i / 4][i % 4]);
     }
   }
 }

@@ -13,6 +13,8 @@
 layout(constant_id = 2) const uint LANES = 8;  // a power of two that divides WORKGROUP
 layout(constant_id = 3) const uint ROWS = 4;
 layout(constant_id = 4) const uint COLS = 1;
+// K is a multiple of 32 and rows begin at multiples of 8 bytes (always so for quantised types).
+layout(constant_id = 5) const bool WHOLE = true;
 
 shared float sums[WORKGROUP * ROWS * COLS];
 
@@ -30,13 +32,12 @@ float dot16(vec4 w[4], vec4 x[4]) {
 // Elements k to k + 15 of activation row `row`; those past the end are 0.
 void load_inputs(uint row, uint k, out vec4 x[4]) {
   const uint64_t address = args.in_rows + (uint64_t(row) * args.in_stride + k) * 4;
-  if (!IS_PLAIN || k + 16 <= args.k) {
-    [[unroll]] for (uint i = 0; i < 4; ++i) x[i] = Vec4s(address).at[i];
-  } else {
-    [[unroll]] for (uint i = 0; i < 4; ++i) {
-      [[unroll]] for (uint j = 0; j < 4; ++j) {
-        x[i][j] = k + 4 * i + j < args.k ? Floats(address).at[4 * i + j] : 0.0;
-      }
+  [[unroll]] for (uint i = 0; i < 4; ++i) {
+    if (WHOLE) {
+      const u64vec2 pair = LongPairs(address).at[i];
+      x[i] = uintBitsToFloat(uvec4(unpack32(pair.x), unpack32(pair.y)));
+    } else {
+      [[unroll]] for (uint j = 0; j < 4; ++j) x[i][j] = k + 4 * i + j < args.k ? Floats(address).at[4 * i + j] : 0.0;
     }
   }
 }
@@ -67,8 +68,10 @@ void main() {
       const uint k = chunk * 32 + h * 16;
       vec4 w[ROWS][4];
       [[unroll]] for (uint r = 0; r < ROWS; ++r) {
-        [[unroll]] for (uint i = 0; i < 4; ++i) {
-          w[r][i] = IS_PLAIN ? plain4(rows[r], k + 4 * i, args.k) : integers(chunks[r].q[4 * h + i]);
+        if (IS_PLAIN) {
+          load_plain16(rows[r], k, args.k, WHOLE, w[r]);
+        } else {
+          [[unroll]] for (uint i = 0; i < 4; ++i) w[r][i] = integers(chunks[r].q[4 * h + i]);
         }
       }
       [[unroll]] for (uint c = 0; c < COLS; ++c) {

@@ -13,6 +13,8 @@ layout(local_size_x_id = 0, local_size_y = 1, local_size_z = 1) in;
 layout(constant_id = 0) const uint WORKGROUP = 32;
 
 layout(buffer_reference, scalar, buffer_reference_align = 4) readonly buffer Uints { uint at[]; };
+layout(buffer_reference, scalar, buffer_reference_align = 8) readonly buffer Longs { uint64_t at[]; };
+layout(buffer_reference, scalar, buffer_reference_align = 16) readonly buffer LongPairs { u64vec2 at[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 8) readonly buffer Addresses { uint64_t at[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer Floats { float at[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 16) buffer Vec4s { vec4 at[]; };
