@@ -11,6 +11,8 @@
 #include "device/cpu/cpu_device.h"
 #include "device/testing/shadow_device.h"
 #include "device/testing/tiny_graph.h"
+#include "device/vulkan/vulkan_device.h"
+#include "executor/testing/placed_session.h"
 
 namespace lem {
 namespace {
@@ -65,66 +67,35 @@ class ExecutorTest : public testing::Test {
   DeviceRegistry devices_;
 };
 
-// One sequence through a placed model: a prompt in chunks, then single tokens.
-class Session {
- public:
-  Session(const PlacedModel& model, MemoryManager& memory) {
-    const KvBlockLayout layout = MakeKvBlockLayout(model.graph().kv);
-    kv_ = std::move(*KvBlockPool::Create(memory, layout.block_bytes, 16));
-    for (Device* device : model.devices()) {
-      if (device->memory() != nullptr) EXPECT_TRUE(kv_->MapTo(*device->memory()).ok());
-    }
-    residency_ = std::make_unique<KvResidency>(*kv_, model.graph().kv.num_layers, layout.layer_bytes,
-                                               model.space_memory());
-    for (const Phase phase : {Phase::kPrefill, Phase::kDecode}) {
-      auto executor = Executor::Create(model, {40, 40, phase}, memory);
-      EXPECT_TRUE(executor.ok()) << executor.status().ToString();
-      executors_.push_back(std::move(*executor));
-    }
-    for (int i = 0; i < 8; ++i) blocks_.push_back(*kv_->Allocate());
-  }
+// 70 tokens of prompt in two steps and 5 of answer: the logits of all of them.
+std::vector<float> RunAll(const PlacedModel& model, MemoryManager& memory) {
+  const auto session = std::move(*PlacedSession::Create(model, memory, 40, 80));
+  const std::vector<int32_t> tokens = TinyTokens(75);
+  const std::span<const int32_t> all(tokens);
+  EXPECT_TRUE(session->Step(all.first(40), Phase::kPrefill).ok());
+  EXPECT_TRUE(session->Step(all.subspan(40, 30), Phase::kPrefill).ok());
+  for (size_t i = 70; i < 75; ++i) EXPECT_TRUE(session->Step(all.subspan(i, 1), Phase::kDecode).ok());
+  return session->logits();
+}
 
-  Status Step(std::span<const int32_t> tokens, Phase phase) {
-    std::vector<int32_t> outputs;
-    for (size_t i = 0; i < tokens.size(); ++i) outputs.push_back(static_cast<int32_t>(i));
-    const SequenceRows rows[] = {{0, static_cast<int64_t>(tokens.size()), position_, blocks_}};
-    const Bindings bindings{tokens, rows, outputs, kv_->base(), kv_->block_bytes(), {}};
-    Executor& executor = *executors_[static_cast<size_t>(phase)];
-    LEM_TRY(executor.Run(bindings, residency_.get()));
-    position_ += static_cast<int64_t>(tokens.size());
-    logits_.insert(logits_.end(), executor.logits(), executor.logits() + tokens.size() * kTinyGraphVocab);
-    return OkStatus();
+// Bytes of activations that RunAll should move.
+uint64_t PredictedActivationBytes(const PlacedModel& model) {
+  uint64_t bytes = 5 * PredictActivationBytes(model.graph(), model.plan(Phase::kDecode), 1, 1);
+  for (const int64_t tokens : {40, 30}) {
+    bytes += PredictActivationBytes(model.graph(), model.plan(Phase::kPrefill), tokens, tokens);
   }
-
-  // 70 tokens of prompt and 5 of answer.
-  const std::vector<float>& RunAll() {
-    const std::vector<int32_t> tokens = TinyTokens(75);
-    const std::span<const int32_t> all(tokens);
-    EXPECT_TRUE(Step(all.first(40), Phase::kPrefill).ok());
-    EXPECT_TRUE(Step(all.subspan(40, 30), Phase::kPrefill).ok());
-    for (size_t i = 70; i < 75; ++i) EXPECT_TRUE(Step(all.subspan(i, 1), Phase::kDecode).ok());
-    return logits_;
-  }
-
- private:
-  std::unique_ptr<KvBlockPool> kv_;
-  std::unique_ptr<KvResidency> residency_;
-  std::vector<std::unique_ptr<Executor>> executors_;
-  std::vector<BlockId> blocks_;
-  int64_t position_ = 0;
-  std::vector<float> logits_;
-};
+  return bytes;
+}
 
 TEST_F(ExecutorTest, EveryPlacementGivesTheSameBits) {
   for (const bool gemma_like : {false, true}) {
     const TinyGraph model = MakeTinyGraph({.window = 20, .gemma_like = gemma_like, .num_layers = 3});
     const auto whole = Place(model, "all cpu");
     EXPECT_TRUE(whole->phases_are_alike());
-    const std::vector<float> expected = Session(*whole, *memory_).RunAll();
+    const std::vector<float> expected = RunAll(*whole, *memory_);
     for (const char* placement : kPlacements) {
       const auto placed = Place(model, placement);
-      Session session(*placed, *memory_);
-      const std::vector<float>& found = session.RunAll();
+      const std::vector<float> found = RunAll(*placed, *memory_);
       ASSERT_EQ(found.size(), expected.size());
       EXPECT_EQ(std::memcmp(found.data(), expected.data(), found.size() * sizeof(float)), 0) << placement;
     }
@@ -136,15 +107,9 @@ TEST_F(ExecutorTest, MovesTheBytesThatThePlanPredicts) {
   const TinyGraph model = MakeTinyGraph({.num_layers = 3});
   for (const char* placement : kPlacements) {
     const auto placed = Place(model, placement);
-    Session session(*placed, *memory_);
     const uint64_t activations = Moved(TransferCause::kActivations), weights = Moved(TransferCause::kWeights);
-    session.RunAll();
-    uint64_t predicted = 0;
-    for (const int64_t tokens : {40, 30}) {
-      predicted += PredictActivationBytes(placed->graph(), placed->plan(Phase::kPrefill), tokens, tokens);
-    }
-    predicted += 5 * PredictActivationBytes(placed->graph(), placed->plan(Phase::kDecode), 1, 1);
-    EXPECT_EQ(Moved(TransferCause::kActivations) - activations, predicted) << placement;
+    RunAll(*placed, *memory_);
+    EXPECT_EQ(Moved(TransferCause::kActivations) - activations, PredictedActivationBytes(*placed)) << placement;
     EXPECT_EQ(Moved(TransferCause::kWeights), weights) << placement << ": a step moved weights";
   }
 }
@@ -155,13 +120,13 @@ TEST_F(ExecutorTest, KeysAndValuesFollowTheirReaders) {
   // Handed over once: five blocks of three layers hold the 70 tokens of the prompt; later steps move nothing.
   const auto handed = Place(model, "prefill far; decode cpu");
   uint64_t before = Moved(TransferCause::kKvCache);
-  Session(*handed, *memory_).RunAll();
+  RunAll(*handed, *memory_);
   EXPECT_EQ(Moved(TransferCause::kKvCache) - before, 5 * 3 * layer_bytes);
   // Where the layers stay, nothing moves.
   for (const char* placement : {"all far", "layers 0-1 far; rest cpu", "ffn far; rest cpu"}) {
     const auto placed = Place(model, placement);
     before = Moved(TransferCause::kKvCache);
-    Session(*placed, *memory_).RunAll();
+    RunAll(*placed, *memory_);
     EXPECT_EQ(Moved(TransferCause::kKvCache), before) << placement;
   }
 }
@@ -182,11 +147,11 @@ TEST_F(ExecutorTest, WeightsGoWhereTheyAreUsed) {
 TEST_F(ExecutorTest, ALostDeviceIsAnError) {
   const TinyGraph model = MakeTinyGraph({.num_layers = 3});
   const auto placed = Place(model, "ffn far; rest cpu");
-  Session session(*placed, *memory_);
+  const auto session = std::move(*PlacedSession::Create(*placed, *memory_, 40, 80));
   const std::vector<int32_t> tokens = TinyTokens(40);
-  ASSERT_TRUE(session.Step(tokens, Phase::kPrefill).ok());
+  ASSERT_TRUE(session->Step(tokens, Phase::kPrefill).ok());
   shadows_[0]->LoseAfter(1);
-  const Status status = session.Step(std::span(tokens).first(1), Phase::kDecode);
+  const Status status = session->Step(std::span(tokens).first(1), Phase::kDecode);
   EXPECT_EQ(status.code(), StatusCode::kUnavailable);
   EXPECT_FALSE(shadows_[0]->health().ok());
   EXPECT_THAT(PlacedModel::Create(model.bound(), *ParsePlacement("ffn far"), devices_, *memory_).status().message(),
@@ -194,6 +159,53 @@ TEST_F(ExecutorTest, ALostDeviceIsAnError) {
   EXPECT_THAT(PlacedModel::Create(model.bound(), *ParsePlacement("ffn vulkan:7"), devices_, *memory_).status().message(),
               testing::HasSubstr("cpu, far, further"));
 }
+
+// The same with a real driver in the far place, in the host's memory and with a memory of its own.
+class VulkanExecutorTest : public testing::TestWithParam<bool> {};
+
+TEST_P(VulkanExecutorTest, EveryPlacementAgreesWithTheCpu) {
+  const auto memory = std::move(*MemoryManager::Create());
+  auto gpu = OpenVulkanDevice("vulkan:0", *memory, {.share_host_memory = GetParam()});
+  if (!gpu.ok()) GTEST_SKIP() << "no Vulkan device: " << gpu.status().message();
+  const bool shares = (*gpu)->memory()->shares_host_memory();
+  const TransferLedger::Account& account = memory->ledger().AccountOf("vulkan:0");
+  ThreadPool pool(2);
+  DeviceRegistry devices;
+  devices.Add(MakeCpuDevice(pool, BestKernelTable()));
+  devices.Add(std::move(*gpu));
+  const TinyGraph model = MakeTinyGraph({.window = 20, .gemma_like = true, .num_layers = 3});
+  const auto whole = std::move(*PlacedModel::Create(model.bound(), PlacementOnCpu(), devices, *memory));
+  const std::vector<float> expected = RunAll(*whole, *memory);
+  const size_t layer_bytes = MakeKvBlockLayout(model.graph.kv).layer_bytes;
+  for (const char* placement : {"all vulkan:0", "prefill vulkan:0; decode cpu", "prefill cpu; decode vulkan:0",
+                                "layers 0-1 vulkan:0; rest cpu", "ffn vulkan:0; rest cpu",
+                                "attention vulkan:0; rest cpu", "rows 0.5 vulkan:0; rest cpu"}) {
+    auto placed = PlacedModel::Create(model.bound(), *ParsePlacement(placement), devices, *memory);
+    ASSERT_TRUE(placed.ok()) << placed.status().ToString();
+    const uint64_t activations = account.bytes(TransferCause::kActivations);
+    const uint64_t weights = account.bytes(TransferCause::kWeights), kv = account.bytes(TransferCause::kKvCache);
+    EXPECT_LT(NormalisedError(RunAll(**placed, *memory), expected), 1e-6) << placement;
+    EXPECT_EQ(account.bytes(TransferCause::kActivations) - activations, PredictedActivationBytes(**placed))
+        << placement;
+    EXPECT_EQ(account.bytes(TransferCause::kWeights), weights) << placement;
+    // Five blocks hold the prompt; they change hands where the phases are on different memories.
+    const bool hands_over = !shares && std::string_view(placement).starts_with("prefill");
+    EXPECT_EQ(account.bytes(TransferCause::kKvCache) - kv, hands_over ? 5 * 3 * layer_bytes : 0) << placement;
+  }
+  // The same device cut differently: the same bits.
+  const auto on_gpu = [&](std::string_view placement) {
+    return RunAll(**PlacedModel::Create(model.bound(), *ParsePlacement(placement), devices, *memory), *memory);
+  };
+  const std::vector<float> uncut = on_gpu("all vulkan:0");
+  for (const char* placement : {"layers 0-1 vulkan:0; rest vulkan:0", "ffn vulkan:0; rest vulkan:0",
+                                "rows 0.5 vulkan:0; rest vulkan:0"}) {
+    const std::vector<float> cut = on_gpu(placement);
+    EXPECT_EQ(std::memcmp(cut.data(), uncut.data(), cut.size() * sizeof(float)), 0) << placement;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Memory, VulkanExecutorTest, testing::Bool(),
+                         [](const auto& info) { return info.param ? "Shared" : "ItsOwn"; });
 
 }  // namespace
 }  // namespace lem
