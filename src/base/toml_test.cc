@@ -47,11 +47,12 @@ TEST(TomlTest, SaysWhereTheErrorIs) {
 
 std::string Error(std::string_view text) { return std::string(ParseToml(text, "x.toml").status().message()); }
 
-TEST(TomlTest, HeadersWithoutAKeyAreErrors) {
+TEST(TomlTest, BrokenLinesAreErrorsOfTheirLine) {
   for (const std::string_view header :
-       {"[=",     "[[=", "[ =]", "[\t]x]",  "[=[x]]", "[[ [",   "[[[[a]]", "[.a]",      "[[ .a ]]",
-        "[#]",    "[[#", "[\n]", "[[\na]]", "[",      "[[",     "[]",      "[[]]",      "[ [a]]",
-        "[\x01]", "[a",  "[[a]", "[a]]",    "[a.]",   "[a..b]", "[\"a]",   "['''a''']", "[\xff]"}) {
+       {"[=",     "[[=",   "[ =]", "[\t]x]",  "[=[x]]", "[[ [",   "[[[[a]]", "[.a]",      "[[ .a ]]",
+        "[#]",    "[[#",   "[\n]", "[[\na]]", "[",      "[[",     "[]",      "[[]]",      "[ [a]]",
+        "[\x01]", "[a",    "[[a]", "[a]]",    "[a.]",   "[a..b]", "[\"a]",   "['''a''']", "[\xff]",
+        "[Ü]",    "[[Ü]]", "[a]Ü", "Ü = 1",   "x = Ü",  "x = 1Ü"}) {
     for (const std::string_view before : {"", " ", "\t", "x = '''\n[=]\n'''\n[y]\n", "x = [\n[ [1]],\n[]] # [=\n"}) {
       const std::string text = std::string(before) + std::string(header);
       const std::string at = "x.toml:" + std::to_string(1 + std::ranges::count(before, '\n')) + ":";
@@ -66,7 +67,8 @@ TEST(TomlTest, WhatLooksLikeABrokenHeaderMayBeFine) {
   for (const std::string_view text :
        {"a = [\n[ [1, 2]],\n[[ 3 ]],\n[],\n[{}]]\n[[ \"b\" ]]\n", "a = '''\n[=x]\n[[ [\n'''",
         "a = \"\"\"\n[=x]\n\\\"\"\"\n[.]\n\"\"\"", "# \"\"\"\n[a]\n# [=", "[\"]\"]\n['=[x]'.b]\n['']",
-        "[ a . \"b.c\" ] # [=\n[[\t'd' ]]\n", "a = { b = [\n[\n[ ]]] }\n"}) {
+        "a = \"\"\"\\\n  Ü\\\n漢\"\"\" # Ü\n['Ü']\n", "[ a . \"b.c\" ] # [=\n[[\t'd' ]]\n",
+        "a = { b = [\n[\n[ ]]] }\n"}) {
     EXPECT_TRUE(ParseToml(text, "x.toml").ok()) << text << "\n" << Error(text);
   }
 }
