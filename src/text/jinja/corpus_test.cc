@@ -79,7 +79,7 @@ void CheckCase(const JsonObject& json, const JsonObject& context, const JsonObje
   }
   AddInputs(json, conversations, inputs);
 
-  const auto chat_template = ChatTemplate::Create(source);
+  const auto chat_template = ChatTemplate::Create(source, Adaptation::kNone);
   Result<std::string> rendered =
       chat_template.ok() ? (*chat_template)->Render(inputs) : Result<std::string>(chat_template.status());
   const JsonValue* expected = json.if_contains("expected");
@@ -120,7 +120,7 @@ TEST_P(JinjaCorpusTest, EqualsTheReference) {
   EXPECT_GT(line, 100);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, JinjaCorpusTest, testing::Values("features.jsonl", "random.jsonl"));
+INSTANTIATE_TEST_SUITE_P(All, JinjaCorpusTest, testing::Values("features.jsonl", "random.jsonl", "templates.jsonl"));
 
 }  // namespace
 }  // namespace lem
