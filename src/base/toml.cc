@@ -57,16 +57,10 @@ TomlValue Convert(const toml::node& node) {
       TomlValue::Array array;
       for (const toml::node& element : typed) array.push_back(Convert(element));
       out.value = std::move(array);
-    } else if constexpr (toml::is_string<Node>) {
-      out.value = typed.get();
-    } else if constexpr (toml::is_boolean<Node>) {
-      out.value = typed.get();
-    } else if constexpr (toml::is_integer<Node>) {
-      out.value = typed.get();
-    } else if constexpr (toml::is_floating_point<Node>) {
-      out.value = typed.get();
-    } else {
+    } else if constexpr (toml::is_date<Node> || toml::is_time<Node> || toml::is_date_time<Node>) {
       out.value = TomlValue::Date{};
+    } else {
+      out.value = typed.get();
     }
   });
   return out;
