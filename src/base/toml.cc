@@ -110,8 +110,9 @@ Status CheckKeys(std::string_view text, std::string_view name) {
 // One past the last byte of each line.
 std::vector<size_t> LineEnds(std::string_view text) {
   std::vector<size_t> ends;
-  for (size_t at = 0; at < text.size(); at = ends.back())
+  for (size_t at = 0; at < text.size(); at = ends.back()) {
     ends.push_back(std::min(text.find('\n', at), text.size() - 1) + 1);
+  }
   return ends;
 }
 

@@ -215,7 +215,10 @@ void JinjaChatTemplate::FindTraits() {
     // A template that shows no message at all has nothing to be adapted to.
     if (!traits_.content_as_parts) return;
   }
-  traits_.no_system_role = !shows({marked_system, question}, kMark) && shows({question, marked}, kMark);
+  if (!shows({marked_system, question}, kMark)) {
+    traits_.no_system_role = true;
+    traits_.no_system_role = shows({marked_system, question}, kMark);
+  }
 
   const auto with_call = [&](JsonValue arguments) {
     ChatMessage answer{"assistant", "", {}};

@@ -138,6 +138,7 @@ TEST(ChatTemplateTest, TemplatesThatNeedPartsGetThem) {
 
 constexpr const char* kNoSystem =
     "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% if (m.role == 'user') != loop.index is odd %}{{ raise_exception('Roles must alternate') }}{% endif %}"
     "({{ m.role }}:{{ m.content }}){% endfor %}";
 
 TEST(ChatTemplateTest, WithoutASystemRoleItsTextGoesIntoTheNextUserMessage) {
