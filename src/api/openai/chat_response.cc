@@ -35,7 +35,7 @@ void WriteLogprobs(const std::vector<AnswerToken>& tokens, JsonWriter& writer) {
 
 class ChatStreamWriter final : public AnswerWriter {
  public:
-  ChatStreamWriter(Envelope envelope, const RequestOptions& options)
+  ChatStreamWriter(const Envelope& envelope, const RequestOptions& options)
       : num_choices_(options.num_choices),
         include_usage_(options.include_usage),
         has_logprobs_(options.num_logprobs >= 0) {
@@ -165,7 +165,7 @@ class ChatBodyWriter final : public AnswerWriter {
 }  // namespace
 
 std::unique_ptr<AnswerWriter> MakeChatWriter(Envelope envelope, const RequestOptions& options) {
-  if (options.stream) return std::make_unique<ChatStreamWriter>(std::move(envelope), options);
+  if (options.stream) return std::make_unique<ChatStreamWriter>(envelope, options);
   return std::make_unique<ChatBodyWriter>(std::move(envelope), options);
 }
 
