@@ -65,12 +65,12 @@ http::Router ApiServer::MakeRouter() {
 http::Response ApiServer::HandleHealth() const {
   const std::vector<DeviceInfo> devices = service_.DevicesInUse();
   const bool all_well = std::ranges::all_of(devices, [](const DeviceInfo& device) { return device.health.ok(); });
+  if (all_well) return http::Response::Json(200, R"({"status":"ok"})");
   JsonWriter writer;
-  writer.BeginObject().Key("status").String(all_well ? "ok" : "degraded").Key("devices").BeginArray();
+  writer.BeginObject().Key("status").String("degraded").Key("lost_devices").BeginArray();
   for (const DeviceInfo& device : devices) {
-    writer.BeginObject().Key("id").String(device.id).Key("state").String(device.health.ok() ? "ok" : "lost");
-    if (!device.health.ok()) writer.Key("error").String(device.health.message());
-    writer.EndObject();
+    if (device.health.ok()) continue;
+    writer.BeginObject().Key("id").String(device.id).Key("error").String(device.health.message()).EndObject();
   }
   writer.EndArray().EndObject();
   return http::Response::Json(200, writer.Take());

@@ -7,6 +7,7 @@
 #include <CLI/Formatter.hpp>
 #include <cstdio>
 
+#include "apps/lem-bench/interface_bench.h"
 #include "apps/lem-bench/model_bench.h"
 #include "base/cpu_info.h"
 #include "base/json.h"
@@ -53,6 +54,24 @@ Status RunModelBench(const ModelBenchOptions& options, bool json) {
   return OkStatus();
 }
 
+Status RunInterface(const std::filesystem::path& model, int num_threads, int num_steps, bool json) {
+  LEM_ASSIGN_OR_RETURN(const std::vector<InterfaceBenchResult> results,
+                       RunInterfaceBench(model, num_threads, num_steps));
+  JsonWriter out;
+  out.BeginArray();
+  for (const InterfaceBenchResult& result : results) {
+    out.BeginObject().Key("test").String(result.test).Key("direct_us").Double(result.direct_us);
+    out.Key("interface_us").Double(result.interface_us).Key("ratio").Double(result.ratio()).EndObject();
+    if (!json) {
+      fmt::print("{:<8} direct {:9.1f} us, through the interface {:9.1f} us, ratio {:.4f}\n", result.test,
+                 result.direct_us, result.interface_us, result.ratio());
+    }
+  }
+  out.EndArray();
+  if (json) fmt::print("{}\n", out.text());
+  return OkStatus();
+}
+
 int Main(int argc, char** argv) {
   CLI::App app("Measures what Lemonade does on this machine", "lem-bench");
   app.require_subcommand(1);
@@ -72,6 +91,16 @@ int Main(int argc, char** argv) {
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));
   command->add_flag("--json", json, "Print a JSON array with one object a test");
+  CLI::App* interface_command =
+      app.add_subcommand("interface", "Cost of the device interface: the CPU through it and called directly");
+  int num_steps = 200;
+  interface_command->add_option("--model", options.model, "A .gguf file")->required();
+  interface_command->add_option("--threads", options.num_threads, "Compute threads; 0 = one a processor")
+      ->check(CLI::Range(0, 1024));
+  interface_command->add_option("--steps", num_steps, "Steps of each way; the medians are told")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1'000'000));
+  interface_command->add_flag("--json", json, "Print a JSON array with one object a test");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -81,7 +110,8 @@ int Main(int argc, char** argv) {
     options.prefill_sizes = {512};
     options.decode_sizes = {64};
   }
-  const Status status = RunModelBench(options, json);
+  const Status status = *interface_command ? RunInterface(options.model, options.num_threads, num_steps, json)
+                                           : RunModelBench(options, json);
   if (status.ok()) return 0;
   fmt::print(stderr, "lem-bench: {}\n", status.message());
   return 1;

@@ -1,6 +1,7 @@
 #include "device/vulkan/vulkan_device.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
 
 #include "base/check.h"
@@ -241,11 +242,15 @@ class VulkanDeviceImpl : public VulkanDevice {
   std::atomic<uint64_t> submissions_{0};
 };
 
-std::optional<bool> FlagFromEnvironment(const char* name) {
+// A whole number from 0 to `max`.
+std::optional<int64_t> NumberFromEnvironment(const char* name, int64_t max) {
   const char* text = std::getenv(name);
   if (text == nullptr || text[0] == '\0') return std::nullopt;
-  if (std::string_view(text) == "0" || std::string_view(text) == "1") return text[0] == '1';
-  LogWarning("{} is '{}'; allowed: 0 or 1; it is ignored", name, text);
+  const std::string_view view(text);
+  int64_t number = 0;
+  const auto [end, error] = std::from_chars(view.data(), view.data() + view.size(), number);
+  if (error == std::errc() && end == view.data() + view.size() && number >= 0 && number <= max) return number;
+  LogWarning("{} is '{}'; allowed: 0 to {}; it is ignored", name, text, max);
   return std::nullopt;
 }
 
@@ -253,8 +258,9 @@ std::optional<bool> FlagFromEnvironment(const char* name) {
 
 VulkanDeviceOptions VulkanDeviceOptionsFromEnvironment() {
   VulkanDeviceOptions options;
-  options.share_host_memory = FlagFromEnvironment("LEM_VULKAN_SHARE").value_or(true);
-  options.fp16_products = FlagFromEnvironment("LEM_VULKAN_FP16");
+  options.share_host_memory = NumberFromEnvironment("LEM_VULKAN_SHARE", 1).value_or(1) == 1;
+  if (const auto fp16 = NumberFromEnvironment("LEM_VULKAN_FP16", 1)) options.fp16_products = *fp16 == 1;
+  options.lose_after = NumberFromEnvironment("LEM_VULKAN_LOSE_AFTER", int64_t{1} << 40).value_or(-1);
   return options;
 }
 
@@ -292,6 +298,7 @@ Result<std::unique_ptr<VulkanDevice>> OpenVulkanDevice(std::string_view id, Memo
     DeviceCaps caps = CapsOf(info, usable - 1, fp16_products);
     LEM_ASSIGN_OR_RETURN(std::unique_ptr<VulkanContext> context,
                          VulkanContext::Create(std::move(instance), i, context_options));
+    context->InjectDeviceLoss(options.lose_after);
     const bool share = options.share_host_memory && context->info().shares_memory && context->memory().can_import();
     return std::unique_ptr<VulkanDevice>(
         std::make_unique<VulkanDeviceImpl>(std::move(context), std::move(caps), share, fp16_products, memory));

@@ -23,8 +23,9 @@ struct VulkanDeviceOptions {
   bool share_host_memory = true;       // where the device can; off: as a card with a memory of its own
   // Tiled products in float16 where the device has the arithmetic; null: unless it is an emulation.
   std::optional<bool> fp16_products;
+  int64_t lose_after = -1;  // fault injection: lost after so many submissions; -1 = never
 };
-// From LEM_VULKAN_SHARE=0|1 and LEM_VULKAN_FP16=0|1.
+// From LEM_VULKAN_SHARE=0|1, LEM_VULKAN_FP16=0|1 and, to rehearse the loss of a device, LEM_VULKAN_LOSE_AFTER=N.
 VulkanDeviceOptions VulkanDeviceOptionsFromEnvironment();
 
 class VulkanDevice : public Device {

@@ -1,0 +1,89 @@
+"""Devices as users meet them: doctor, placements, and a device that is lost while it answers."""
+
+import json
+
+import pytest
+
+from e2e.test_serve import Server, completion
+
+PLACEMENTS = ["all vulkan:0", "prefill vulkan:0; decode cpu", "layers 0-14 vulkan:0; rest cpu", "ffn vulkan:0; rest cpu",
+              "rows 0.5 vulkan:0; rest cpu"]
+
+
+def doctor(lem):
+    result = lem("doctor", "--json")
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def vulkan(lem):
+    """The first Vulkan device as doctor lists it."""
+    report = doctor(lem)
+    for device in report["devices"]:
+        if device["id"] == "vulkan:0":
+            return device
+    pytest.skip(f"no Vulkan device: {report['missing_devices']}")
+
+
+def test_doctor_lists_devices(lem):
+    devices = doctor(lem)["devices"]
+    assert devices[0]["id"] == devices[0]["kind"] == "cpu" and devices[0]["emulated"] is False
+    for device in devices:
+        assert set(device) == {"id", "kind", "name", "driver", "emulated"} and device["kind"] in ("cpu", "gpu", "npu")
+        if "llvmpipe" in device["name"]:
+            assert device["kind"] == "gpu" and device["emulated"] is True
+
+
+def test_doctor_says_why_there_is_no_vulkan(lem, monkeypatch):
+    monkeypatch.setenv("VK_ICD_FILENAMES", "/nonexistent")
+    monkeypatch.setenv("VK_DRIVER_FILES", "/nonexistent")
+    report = doctor(lem)
+    assert [device["id"] for device in report["devices"]] == ["cpu"]
+    assert any(reason.startswith("Vulkan: ") for reason in report["missing_devices"])
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_every_placement_gives_the_text_of_the_cpu(lem, smollm2, vulkan, placement):
+    del vulkan
+    arguments = ("run", smollm2, "The capital of France is", "--raw", "--temperature", "0", "--max-tokens", "6")
+    expected = lem(*arguments)
+    found = lem(*arguments, "--placement", placement)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout == expected.stdout != ""
+
+
+@pytest.mark.parametrize("placement, says", [
+    ("all vulkan:99", "there is no device 'vulkan:99'"),
+    ("layers 0-99 cpu", "the model has layers 0 to 29"),
+    ("everything cpu", "'everything' is no part of a model"),
+    ("rows 2 cpu", "between 0 and 1"),
+    ("", "empty"),
+])
+def test_wrong_placements_are_named(lem, smollm2, placement, says):
+    result = lem("run", smollm2, "x", "--placement", placement)
+    assert result.returncode != 0 and says in result.stderr, result.stderr
+
+
+def test_a_device_lost_in_an_answer_loses_no_request(lem_binary, home, smollm2, vulkan, monkeypatch):
+    del vulkan
+    monkeypatch.setenv("LEM_VULKAN_LOSE_AFTER", "5")
+    with open(home / "serve.log", "wb") as log:
+        server = Server(lem_binary, smollm2, log, "--placement", "all vulkan:0")
+        try:
+            server.wait_until_ready(120)
+            assert server.json("GET", "/health") == {"status": "ok"}
+            devices = {device["id"]: device for device in server.json("GET", "/lem/v1/devices")["devices"]}
+            assert devices["vulkan:0"]["state"] == "ok" and devices["vulkan:0"]["in_use"] and "cpu" in devices
+            answer = server.json("POST", "/v1/completions", completion(max_tokens=12))
+            assert answer["usage"]["completion_tokens"] == 12 and answer["choices"][0]["finish_reason"] == "length"
+            health = server.json("GET", "/health")
+            assert health["status"] == "degraded"
+            assert health["lost_devices"][0]["id"] == "vulkan:0" and "lost" in health["lost_devices"][0]["error"]
+            devices = {device["id"]: device for device in server.json("GET", "/lem/v1/devices")["devices"]}
+            assert devices["vulkan:0"]["state"] == "lost" and devices["cpu"]["state"] == "ok"
+            again = server.json("POST", "/v1/completions", completion(max_tokens=12))
+            assert again["choices"][0]["text"] == answer["choices"][0]["text"]
+        finally:
+            server.process.kill()
+            server.process.wait()
