@@ -49,7 +49,9 @@ TEST_F(FileTest, WritesInPieces) {
   fs::create_symlink(path, dir_ / "link");
   EXPECT_FALSE(OutputFile::Open(dir_ / "link", OutputFile::Mode::kAppend).ok());
   Result<OutputFile> full = OutputFile::Open("/dev/full", OutputFile::Mode::kAppend);
-  if (full.ok()) EXPECT_EQ(full->Write("x").code(), StatusCode::kResourceExhausted);
+  if (full.ok()) {
+    EXPECT_EQ(full->Write("x").code(), StatusCode::kResourceExhausted);
+  }
 }
 
 TEST_F(FileTest, MapsRegularFilesOnly) {
