@@ -133,9 +133,10 @@ void RecordMatVec(VulkanRecorder& recorder, const VulkanLinear& args, const Line
 
 void RecordMatMul(VulkanRecorder& recorder, VulkanShader shader, const VulkanLinear& args, const LinearPush& push,
                   uint32_t max_rows) {
-  // 8 x 8 threads; narrow tiles where there are few rows to fill them.
+  // 8 x 8 threads; tiles half as wide where there are few rows to fill them. Emulation takes twice as long to compile the
+  // wide ones as to run a prompt with the narrow ones.
   constexpr uint32_t kThreads = 64, kThreadsM = 8, kTileM = 8;
-  const uint32_t tile_n = max_rows <= 32 ? 4 : 8;
+  const uint32_t tile_n = max_rows <= 32 || recorder.context().info().emulated ? 4 : 8;
   DispatchFolded(recorder,
                  Key(shader, {kThreads, static_cast<uint32_t>(args.dtype), kThreadsM, kTileM, tile_n,
                               HasWholeChunks(args.dtype, args.k, args.row_bytes)}),
