@@ -78,12 +78,12 @@ class VulkanExecutable : public Executable {
   Result<VulkanTicket> Submit(const Bindings& bindings, std::span<const VulkanTicket> waits) {
     LEM_TRY(ResolveKvBlocks(bindings));
     LEM_TRY(EnsureRecorded(bindings));
-    const VulkanStepInput input{.tokens = bindings.tokens,
-                                .sequences = segment_.needs_sequences() ? bindings.sequences
-                                                                      : std::span<const SequenceRows>{},
-                                .output_rows = bindings.output_rows,
-                                .kv_blocks = kv_addresses_,
-                                .rope_frequencies = rope_frequencies_};
+    const VulkanStepInput input{
+        .tokens = bindings.tokens,
+        .sequences = segment_.needs_sequences() ? bindings.sequences : std::span<const SequenceRows>{},
+        .output_rows = bindings.output_rows,
+        .kv_blocks = kv_addresses_,
+        .rope_frequencies = rope_frequencies_};
     LEM_TRY(WriteVulkanStep(shape_, layout_, input, {step_.host(), layout_.bytes}, step_.address()));
     account_.Add(TransferDirection::kToDevice, TransferCause::kStepInputs, StepBytes(bindings));
     return context_.Submit(commands_, waits);
@@ -113,8 +113,8 @@ class VulkanExecutable : public Executable {
     if (kv_base_ != bindings.kv_base) kv_addresses_.clear();
     kv_base_ = bindings.kv_base;
     for (const SequenceRows& sequence : bindings.sequences) {
-      const auto needed = static_cast<size_t>((sequence.first_position + sequence.num_rows + kKvBlockTokens - 1) /
-                                              kKvBlockTokens);
+      const auto needed =
+          static_cast<size_t>((sequence.first_position + sequence.num_rows + kKvBlockTokens - 1) / kKvBlockTokens);
       num_kv_blocks_ += static_cast<int64_t>(needed);
       for (const int32_t block : sequence.block_table.first(needed)) {
         const auto idx = static_cast<size_t>(block);
@@ -166,8 +166,8 @@ class VulkanExecutable : public Executable {
   VulkanStepLayout layout_;
   VulkanBuffer step_, scratch_;
   std::vector<DeviceAddress> rope_tables_;
-  std::vector<DeviceAddress> boundary_;  // that the commands were recorded with
-  const std::byte* kv_base_ = nullptr;   // that kv_addresses_ belongs to
+  std::vector<DeviceAddress> boundary_;      // that the commands were recorded with
+  const std::byte* kv_base_ = nullptr;       // that kv_addresses_ belongs to
   std::vector<DeviceAddress> kv_addresses_;  // [blocks] 0 = not resolved yet
   int64_t num_kv_blocks_ = 0;                // of this step
   bool recorded_ = false;

@@ -100,8 +100,8 @@ class Session {
         executable = std::move(*compiled);
       }
       const SequenceRows rows[] = {{0, size, position, blocks}};
-      const auto logits = Step(*executable, tokens.subspan(static_cast<size_t>(position), static_cast<size_t>(size)),
-                               rows);
+      const auto logits =
+          Step(*executable, tokens.subspan(static_cast<size_t>(position), static_cast<size_t>(size)), rows);
       EXPECT_TRUE(logits.ok()) << logits.status().ToString();
       if (logits.ok()) all.insert(all.end(), logits->begin(), logits->end());
       position += size;
@@ -111,9 +111,7 @@ class Session {
   }
 
  private:
-  void Map(Allocation& allocation, size_t granule) {
-    EXPECT_TRUE(allocation.MapTo(*device_.memory(), granule).ok());
-  }
+  void Map(Allocation& allocation, size_t granule) { EXPECT_TRUE(allocation.MapTo(*device_.memory(), granule).ok()); }
 
   VulkanDevice& device_;
   Graph graph_;

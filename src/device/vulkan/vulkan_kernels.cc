@@ -20,10 +20,23 @@ constexpr uint32_t kChunk = 32;
 
 constexpr uint32_t DivideUp(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 
+// Every block of a quantised type begins at a multiple of this; so must the matrix. Shaders count on it.
+uint32_t BlockAlignment(DType dtype) {
+  const uint32_t block_bytes = GetDTypeInfo(dtype).block_bytes;
+  return std::min(8u, block_bytes & (~block_bytes + 1));
+}
+
 // Whether rows can be read in whole aligned chunks (WHOLE in the shaders): always so for quantised types.
-uint32_t HasWholeChunks(DType dtype, uint32_t k, uint64_t row_bytes) {
+uint32_t HasWholeChunks(DType dtype, uint32_t k, DeviceAddress weight, uint64_t row_bytes) {
   const bool quantised = GetDTypeInfo(dtype).block_elements > 1;
-  return quantised || (k % kChunk == 0 && row_bytes % 8 == 0) ? 1 : 0;
+  return quantised || (k % kChunk == 0 && weight % 8 == 0 && row_bytes % 8 == 0) ? 1 : 0;
+}
+
+void CheckWeight(DType dtype, DeviceAddress weight, uint64_t row_bytes, uint32_t k) {
+  const DTypeInfo& info = GetDTypeInfo(dtype);
+  LEM_CHECK(info.is_weight && k % info.block_elements == 0) << info.name << ", " << k << " columns";
+  LEM_CHECK(weight % BlockAlignment(dtype) == 0 && row_bytes % BlockAlignment(dtype) == 0)
+      << info.name << " at " << weight << ", rows of " << row_bytes << " bytes";
 }
 
 uint32_t MaxRows(const VulkanRecorder& recorder, Rows rows) {
@@ -124,21 +137,22 @@ void RecordMatVec(VulkanRecorder& recorder, const VulkanLinear& args, const Line
   uint32_t cols = 1;
   while (cols < max_rows && cols < tuning.matvec_max_cols) cols *= 2;
   const uint32_t rows_per_group = tuning.matvec_rows;
-  DispatchFolded(
-      recorder,
-      Key(VulkanShader::kMatVec, {tuning.matvec_lanes, static_cast<uint32_t>(args.dtype), tuning.matvec_lanes,
-                                  tuning.matvec_rows, cols, HasWholeChunks(args.dtype, args.k, args.row_bytes)}),
-      BytesOf(push), DivideUp(args.n, rows_per_group), DivideUp(max_rows, cols));
+  DispatchFolded(recorder,
+                 Key(VulkanShader::kMatVec,
+                     {tuning.matvec_lanes, static_cast<uint32_t>(args.dtype), tuning.matvec_lanes, tuning.matvec_rows,
+                      cols, HasWholeChunks(args.dtype, args.k, args.weight, args.row_bytes)}),
+                 BytesOf(push), DivideUp(args.n, rows_per_group), DivideUp(max_rows, cols));
 }
 
 void RecordMatMul(VulkanRecorder& recorder, VulkanShader shader, const VulkanLinear& args, const LinearPush& push,
                   uint32_t max_rows) {
-  // 8 x 8 threads; narrow tiles where there are few rows to fill them.
+  // 8 x 8 threads; tiles half as wide where there are few rows to fill them, and in emulation, which compiles the wide
+  // ones for seconds.
   constexpr uint32_t kThreads = 64, kThreadsM = 8, kTileM = 8;
-  const uint32_t tile_n = max_rows <= 32 ? 4 : 8;
+  const uint32_t tile_n = max_rows <= 32 || recorder.context().info().emulated ? 4 : 8;
   DispatchFolded(recorder,
                  Key(shader, {kThreads, static_cast<uint32_t>(args.dtype), kThreadsM, kTileM, tile_n,
-                              HasWholeChunks(args.dtype, args.k, args.row_bytes)}),
+                              HasWholeChunks(args.dtype, args.k, args.weight, args.row_bytes)}),
                  BytesOf(push), DivideUp(args.n, kThreadsM * kTileM),
                  DivideUp(max_rows, kThreads / kThreadsM * tile_n));
 }
@@ -166,7 +180,7 @@ AttentionShape ShapeOfAttention(int64_t max_tokens, int64_t num_heads, int64_t n
 
 void RecordEmbed(VulkanRecorder& recorder, const VulkanEmbed& args) {
   CheckActivation(args.out, args.out_stride, args.cols);
-  LEM_CHECK(args.table % 8 == 0 && GetDTypeInfo(args.dtype).is_weight) << args.table;
+  CheckWeight(args.dtype, args.table, args.row_bytes, args.cols);
   const EmbedPush push{.step = recorder.step(),
                        .table = args.table,
                        .row_bytes = args.row_bytes,
@@ -176,7 +190,7 @@ void RecordEmbed(VulkanRecorder& recorder, const VulkanEmbed& args) {
                        .scale = args.scale};
   const uint32_t workgroup = recorder.context().tuning().workgroup;
   recorder.Dispatch(Key(VulkanShader::kEmbed, {workgroup, static_cast<uint32_t>(args.dtype),
-                                               HasWholeChunks(args.dtype, args.cols, args.row_bytes)}),
+                                               HasWholeChunks(args.dtype, args.cols, args.table, args.row_bytes)}),
                     BytesOf(push), DivideUp(args.cols, kChunk * workgroup), MaxRows(recorder, Rows::kTokens), 1);
 }
 
@@ -188,8 +202,7 @@ LinearMethod ChooseLinearMethod(const VulkanContext& context, int64_t max_rows) 
 
 void RecordLinear(VulkanRecorder& recorder, const VulkanLinear& args) {
   CheckActivation(args.in, args.in_stride, args.k);
-  LEM_CHECK(args.weight % 8 == 0 && args.row_bytes % (args.dtype == DType::kF32 ? 4 : 2) == 0) << args.row_bytes;
-  LEM_CHECK(GetDTypeInfo(args.dtype).is_weight && args.k % GetDTypeInfo(args.dtype).block_elements == 0) << args.k;
+  CheckWeight(args.dtype, args.weight, args.row_bytes, args.k);
   const uint32_t max_rows = MaxRows(recorder, args.rows);
   const LinearPush push{.step = recorder.step(),
                         .weight = args.weight,

@@ -3,9 +3,10 @@
 // command buffer is recorded once for a bucket.
 //
 // All activations are float32, row-major; strides are in floats. REQUIRES, for every activation: the address is 16-byte
-// aligned and the stride a multiple of 4. Weights are rows of GGUF blocks: the address is a multiple of 8, row_bytes of
-// 2 (of 4 for F32). The 7 bytes after a weight's last one must be readable (every VulkanBuffer and every import is
-// padded so).
+// aligned and the stride a multiple of 4 (the kernels of single elements take any multiple of 4 bytes). Weights are
+// rows of GGUF blocks: address and row_bytes are multiples of the largest power of two, up to 8, that divides the
+// type's block. The 7 bytes after a weight's last one must be readable (every VulkanBuffer and every import is padded
+// so).
 //
 // Numerics: float32 throughout (except where a member says otherwise). The bits of a result row depend on that row's
 // data alone: not on the number of rows in the call, on the rows beside it, or on the device's subgroup size. They may

@@ -11,6 +11,7 @@ struct LinearCase {
   int64_t n = 0, k = 0, rows = 0;
   bool bias = false, residual = false;
   LinearMethod method = LinearMethod::kMatVec;
+  int64_t spare_rows = 0;  // of the bucket, beyond the rows of the step; mat-vec takes 1, 2, 4... rows in a pass
 };
 
 struct LinearResult {
@@ -29,7 +30,7 @@ LinearResult RunLinear(VulkanContext& context, const LinearCase& c, int64_t in_o
   const DeviceMatrix in(context, c.rows, c.k, inputs);
   const DeviceMatrix residual_matrix(context, c.rows, c.n, residual);
   DeviceMatrix out(context, c.rows + 3, c.n);
-  TestStep step(context, {{0, c.rows}}, {}, {});
+  TestStep step(context, {{0, c.rows}}, {}, {}, 0, 1, {}, c.spare_rows);
   step.Run([&](VulkanRecorder& recorder) {
     RecordLinear(recorder, {.weight = weight_buffer.address(),
                             .row_bytes = weights.row_bytes,
@@ -65,10 +66,15 @@ LinearResult RunLinear(VulkanContext& context, const LinearCase& c, int64_t in_o
 
 using VulkanLinearTest = VulkanTest;
 
+// Sums in float32 against double.
+constexpr double kFloatError = 1e-11;
+// Both factors rounded to float16.
+constexpr double kHalfError = 1e-6;
+
 TEST_F(VulkanLinearTest, MatVecOfEveryType) {
   for (const DType dtype : AllWeightTypes()) {
     const auto result = RunLinear(context(), {.dtype = dtype, .n = 67, .k = 1280, .rows = 1});
-    EXPECT_LE(NormalisedError(result.out, result.expected), 1e-11) << GetDTypeInfo(dtype).name;
+    EXPECT_LE(NormalisedError(result.out, result.expected), kFloatError) << GetDTypeInfo(dtype).name;
   }
 }
 
@@ -76,7 +82,91 @@ TEST_F(VulkanLinearTest, MatMulOfEveryType) {
   for (const DType dtype : AllWeightTypes()) {
     const auto result =
         RunLinear(context(), {.dtype = dtype, .n = 67, .k = 256, .rows = 33, .method = LinearMethod::kMatMul});
-    EXPECT_LE(NormalisedError(result.out, result.expected), 1e-11) << GetDTypeInfo(dtype).name;
+    EXPECT_LE(NormalisedError(result.out, result.expected), kFloatError) << GetDTypeInfo(dtype).name;
+  }
+}
+
+TEST_F(VulkanLinearTest, MatMulInHalfTiles) {
+  if (!context().info().fp16_arithmetic) GTEST_SKIP() << "no fp16 arithmetic here";
+  for (const DType dtype : {DType::kQ8_0, DType::kQ4_K}) {
+    const auto result =
+        RunLinear(context(), {.dtype = dtype, .n = 130, .k = 512, .rows = 33, .method = LinearMethod::kMatMulF16});
+    const double error = NormalisedError(result.out, result.expected);
+    EXPECT_LE(error, kHalfError) << GetDTypeInfo(dtype).name;
+    EXPECT_GT(error, kFloatError) << "these are not half tiles";
+  }
+}
+
+// Q8_0's blocks of 34 bytes begin at every multiple of 2.
+TEST_F(VulkanLinearTest, ShapesOfMatVec) {
+  for (const int64_t rows : {1, 2, 3, 4, 5, 8, 9, 17}) {
+    for (const int64_t k : {32, 96, 416}) {
+      const auto result = RunLinear(
+          context(),
+          {.dtype = DType::kQ8_0, .n = 13, .k = k, .rows = rows, .bias = true, .spare_rows = k % 64 / 32 * 3});
+      EXPECT_LE(NormalisedError(result.out, result.expected), kFloatError) << rows << " rows, k " << k;
+    }
+  }
+  for (const int64_t n : {1, 3, 4, 5, 259}) {
+    const auto result = RunLinear(context(), {.dtype = DType::kQ8_0, .n = n, .k = 96, .rows = 3, .residual = true});
+    EXPECT_LE(NormalisedError(result.out, result.expected), kFloatError) << "n " << n;
+  }
+}
+
+TEST_F(VulkanLinearTest, ShapesOfMatMul) {
+  for (const int64_t rows : {1, 31, 32, 34, 70}) {
+    for (const int64_t n : {1, 63, 64, 65}) {
+      const auto result = RunLinear(context(), {.dtype = DType::kQ8_0,
+                                                .n = n,
+                                                .k = 96,
+                                                .rows = rows,
+                                                .bias = true,
+                                                .residual = true,
+                                                .method = LinearMethod::kMatMul});
+      EXPECT_LE(NormalisedError(result.out, result.expected), kFloatError) << rows << " rows, n " << n;
+    }
+  }
+}
+
+// Plain types take any K; then rows begin anywhere and have tails.
+TEST_F(VulkanLinearTest, PlainTypesOfAnyLength) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+    for (const int64_t k : {1, 3, 16, 31, 32, 33, 47, 130}) {
+      const auto result = RunLinear(context(), {.dtype = dtype, .n = 9, .k = k, .rows = 2});
+      EXPECT_LE(NormalisedError(result.out, result.expected), kFloatError) << GetDTypeInfo(dtype).name << ", k " << k;
+    }
+  }
+  for (const int64_t k : {1, 33, 130}) {
+    const auto result =
+        RunLinear(context(), {.dtype = DType::kF16, .n = 9, .k = k, .rows = 5, .method = LinearMethod::kMatMul});
+    EXPECT_LE(NormalisedError(result.out, result.expected), kFloatError) << "tiled, k " << k;
+  }
+}
+
+// A row's bits are its own: the same for any number of rows in the call and any place among them.
+TEST_F(VulkanLinearTest, ARowsBitsAreItsOwn) {
+  for (const LinearMethod method : {LinearMethod::kMatVec, LinearMethod::kMatMul}) {
+    LinearCase c{.dtype = DType::kQ4_K, .n = 37, .k = 512, .rows = 17, .bias = true, .method = method};
+    const std::vector<float> all = RunLinear(context(), c).out;
+    for (const auto& [begin, rows] :
+         {std::pair{0, 1}, std::pair{3, 2}, std::pair{5, 4}, std::pair{16, 1}, std::pair{0, 2}}) {
+      c.rows = rows;
+      c.spare_rows = begin;
+      const std::vector<float> part = RunLinear(context(), c, begin).out;
+      EXPECT_TRUE(std::equal(part.begin(), part.end(), all.begin() + begin * c.n)) << rows << " rows from " << begin;
+    }
+  }
+}
+
+// Real GPUs share a row among more threads than the emulation does, and take more rows in one pass.
+TEST_F(VulkanLinearTest, TuningsOfOtherDevices) {
+  for (const VulkanTuning& tuning : {VulkanTuning{.matvec_lanes = 32, .matvec_rows = 4, .matvec_max_cols = 8},
+                                     VulkanTuning{.matvec_lanes = 64, .matvec_rows = 2, .matvec_max_cols = 2}}) {
+    std::string reason;
+    const auto other = MakeTestContext({.tuning = tuning}, reason);
+    ASSERT_NE(other, nullptr) << reason;
+    const auto result = RunLinear(*other, {.dtype = DType::kQ8_0, .n = 131, .k = 1120, .rows = 8});
+    EXPECT_LE(NormalisedError(result.out, result.expected), kFloatError) << tuning.matvec_lanes;
   }
 }
 

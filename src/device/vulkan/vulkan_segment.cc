@@ -144,7 +144,8 @@ void VulkanSegment::PlaceValues() {
 
 VulkanStepShape VulkanSegment::step_shape() const {
   VulkanStepShape shape{.max_tokens = options_.bucket.max_tokens, .max_outputs = options_.bucket.max_outputs};
-  for (const RopeSpec& rope : model_.graph->ropes) shape.rope_pairs.push_back(needs_sequences_ ? rope.rotary_dim / 2 : 0);
+  for (const RopeSpec& rope : model_.graph->ropes)
+    shape.rope_pairs.push_back(needs_sequences_ ? rope.rotary_dim / 2 : 0);
   shape.attention_tile_rows = shape.max_tokens;
   for (int32_t i = segment_.op_begin; i < segment_.op_end; ++i) {
     if (const auto* attention = std::get_if<PagedAttentionOp>(&op(i).body)) {
@@ -287,11 +288,7 @@ class VulkanSegment::Recording {
                            .v_offset = static_cast<uint32_t>(layer_offset + layout.v_offset),
                            .num_kv_heads = U32(graph.kv.num_kv_heads),
                            .head_dim = U32(graph.kv.head_dim)};
-    VulkanStoreKv store{.kv = kv,
-                        .k = At(fusion.k),
-                        .v = At(op.v),
-                        .k_stride = Cols(fusion.k),
-                        .v_stride = Cols(op.v)};
+    VulkanStoreKv store{.kv = kv, .k = At(fusion.k), .v = At(op.v), .k_stride = Cols(fusion.k), .v_stride = Cols(op.v)};
     if (fusion.rope_of_k != kNone) {
       const RopeSpec& spec = graph.ropes[static_cast<size_t>(fusion.rope_of_k)];
       store.cos_sin = memory_.ropes[static_cast<size_t>(fusion.rope_of_k)];

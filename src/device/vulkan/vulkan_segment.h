@@ -71,9 +71,9 @@ class VulkanSegment {
   VulkanSegmentOptions options_;
   bool needs_sequences_ = false;
   std::vector<ValueId> boundary_;
-  std::vector<Fusion> fusions_;           // by op, from segment_.op_begin
-  std::vector<DeviceAddress> weights_;    // [slots] 0 for those the segment does not use
-  std::vector<size_t> scratch_offset_;    // [values] for those inside the segment
+  std::vector<Fusion> fusions_;         // by op, from segment_.op_begin
+  std::vector<DeviceAddress> weights_;  // [slots] 0 for those the segment does not use
+  std::vector<size_t> scratch_offset_;  // [values] for those inside the segment
   size_t scratch_bytes_ = 0;
 };
 

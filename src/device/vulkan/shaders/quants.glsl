@@ -5,7 +5,8 @@
 // each half of 16 elements a scale and a minimum: value = scale * (q - OFFSET) - minimum. All products are exact in
 // float32 (see quant_blocks.h), so the order of the operations does not matter.
 //
-// Weights begin at multiples of 8 bytes, but rows and blocks of some types at multiples of 2. Everything is read as
+// Blocks begin at multiples of the largest power of two, up to 8, that divides their size: of some types at any multiple
+// of 2. Everything is read as
 // aligned 64-bit words, only words that hold a byte of the block (so that no load crosses into memory that is not
 // there), and then shifted by as many 16-bit halves as the block begins later.
 
