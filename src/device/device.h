@@ -41,8 +41,8 @@ std::string_view DeviceKindName(DeviceKind kind);  // "cpu", "gpu", "npu"
 // What a device has done since it was opened.
 struct DeviceTelemetry {
   uint64_t submissions = 0;
-  double busy_seconds = 0;     // as the device's own clock says; 0 = it does not say
-  uint64_t memory_bytes = 0;   // allocated or imported now
+  double busy_seconds = 0;    // as the device's own clock says; 0 = it does not say
+  uint64_t memory_bytes = 0;  // allocated or imported now
 };
 
 // The completion of a submission: wait for it, then read its status. Copies share one completion.

@@ -32,7 +32,7 @@ struct Engine::Sequence {
   std::vector<BlockId> blocks;  // block table, for every position it may reach
   Sampler sampler;
   int64_t answer_limit = 0;
-  int64_t num_computed = 0;  // positions whose KV exists
+  int64_t num_computed = 0;        // positions whose KV exists
   std::vector<int32_t> generated;  // the last one is not computed yet
   std::vector<TokenEvent> prompt_logprobs;
   Clock::time_point started = Clock::now();
@@ -53,9 +53,8 @@ Engine::Engine(const Model& model, const DeviceRegistry& devices, MemoryManager&
 
 Engine::~Engine() = default;
 
-Result<std::unique_ptr<Engine>> Engine::Create(const Model& model, const DeviceRegistry& devices,
-                                               MemoryManager& memory, const KernelTable& kernels,
-                                               const EngineOptions& options) {
+Result<std::unique_ptr<Engine>> Engine::Create(const Model& model, const DeviceRegistry& devices, MemoryManager& memory,
+                                               const KernelTable& kernels, const EngineOptions& options) {
   std::unique_ptr<Engine> engine(new Engine(model, devices, memory, kernels, options));
   const auto row_bytes = static_cast<int64_t>(sizeof(float)) * model.graph.vocab_size;
   engine->max_step_outputs_ =

@@ -101,8 +101,8 @@ class EngineTest : public testing::Test {
 };
 
 constexpr const char* kPlacements[] = {
-    "all far",  "prefill far; decode cpu", "prefill cpu; decode far", "layers 1-2 far; rest cpu", "ffn far; rest cpu",
-    "rows 0.5 far; rest cpu",
+    "all far",           "prefill far; decode cpu", "prefill cpu; decode far", "layers 1-2 far; rest cpu",
+    "ffn far; rest cpu", "rows 0.5 far; rest cpu",
 };
 
 TEST_F(EngineTest, EveryPlacementGivesTheSameAnswers) {

@@ -26,8 +26,8 @@ namespace fs = std::filesystem;
 
 // The margin of the two likeliest tokens, in nats, above which the choice must be that of exact arithmetic.
 constexpr double kClearMargin = 0.3;
-constexpr double kMaxNormalisedError = 1e-5;      // of float32 products
-constexpr double kMaxNormalisedErrorF16 = 1e-3;   // of float16 products
+constexpr double kMaxNormalisedError = 1e-5;     // of float32 products
+constexpr double kMaxNormalisedErrorF16 = 1e-3;  // of float16 products
 
 constexpr const char* kPlacements[] = {
     "all vulkan:0",           "prefill vulkan:0; decode cpu", "layers 0-14 vulkan:0; rest cpu",
@@ -41,7 +41,7 @@ struct GoldenModel {
 
 struct GoldenCase {
   std::vector<int32_t> prompt, greedy;
-  std::vector<bool> is_clear;  // of each greedy token
+  std::vector<bool> is_clear;    // of each greedy token
   std::vector<float> reference;  // [prompt + greedy, vocab]
 };
 
@@ -84,7 +84,8 @@ class PlacementGoldenTest : public testing::TestWithParam<GoldenModel> {
   double RunCases(const PlacedModel& placed, const std::vector<GoldenCase>& cases) {
     size_t longest = 0;
     for (const GoldenCase& c : cases) longest = std::max(longest, c.prompt.size() + c.greedy.size());
-    auto created = PlacedSession::Create(placed, *memory_, static_cast<int64_t>(longest), static_cast<int64_t>(longest));
+    auto created =
+        PlacedSession::Create(placed, *memory_, static_cast<int64_t>(longest), static_cast<int64_t>(longest));
     EXPECT_TRUE(created.ok()) << created.status().ToString();
     PlacedSession& session = **created;
     double worst = 0;
@@ -93,7 +94,8 @@ class PlacementGoldenTest : public testing::TestWithParam<GoldenModel> {
       session.Reset();
       Status status = session.Run(c.prompt, Phase::kPrefill);
       for (size_t i = 0; i < c.greedy.size() && status.ok(); ++i) {
-        const uint64_t weights = account_->bytes(TransferCause::kWeights), kv = account_->bytes(TransferCause::kKvCache);
+        const uint64_t weights = account_->bytes(TransferCause::kWeights),
+                       kv = account_->bytes(TransferCause::kKvCache);
         status = session.Step({&c.greedy[i], 1}, Phase::kDecode);
         if (!shares_) continue;
         EXPECT_EQ(account_->bytes(TransferCause::kWeights), weights) << "a step moved weights";
@@ -140,8 +142,7 @@ TEST_P(PlacementGoldenTest, EveryPlacementIsNearTheReference) {
 
   const auto model = std::move(*LoadModel(path));
   const BoundGraph bound{&model->graph, model->bound_weights, &model->weights};
-  const std::vector<GoldenCase> cases =
-      ReadCases(fs::path(LEM_SOURCE_DIR) / "tests/golden" / GetParam().golden, bound);
+  const std::vector<GoldenCase> cases = ReadCases(fs::path(LEM_SOURCE_DIR) / "tests/golden" / GetParam().golden, bound);
   std::printf("%s, %zu cases, %s%s, %s memory\n", GetParam().file, cases.size(), caps.name.c_str(),
               caps.emulated ? " (emulated)" : "", shares_ ? "the host's" : "its own");
   for (const char* placement : kPlacements) {
@@ -154,12 +155,12 @@ TEST_P(PlacementGoldenTest, EveryPlacementIsNearTheReference) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Models, PlacementGoldenTest,
-    testing::Values(GoldenModel{"smollm2-135m.gguf", "smollm2-135m-instruct-q4_1.logits.json"},
-                    GoldenModel{"gemma3-270m.gguf", "gemma3-270m-q4_k_m.logits.json"},
-                    GoldenModel{"qwen2.5-coder-0.5b.gguf", "qwen2.5-coder-0.5b-instruct-q4_k_m.logits.json"}),
-    [](const auto& info) { return std::string(info.param.file).substr(0, 5); });
+INSTANTIATE_TEST_SUITE_P(Models, PlacementGoldenTest,
+                         testing::Values(GoldenModel{"smollm2-135m.gguf", "smollm2-135m-instruct-q4_1.logits.json"},
+                                         GoldenModel{"gemma3-270m.gguf", "gemma3-270m-q4_k_m.logits.json"},
+                                         GoldenModel{"qwen2.5-coder-0.5b.gguf",
+                                                     "qwen2.5-coder-0.5b-instruct-q4_k_m.logits.json"}),
+                         [](const auto& info) { return std::string(info.param.file).substr(0, 5); });
 
 }  // namespace
 }  // namespace lem

@@ -55,8 +55,8 @@ Status Executor::AssignMemory(MemoryManager& memory) {
   }
   struct Slot {
     size_t bytes = 0;
-    size_t free_after = 0;       // the last step that uses it
-    std::vector<size_t> users;   // of the value that is in it
+    size_t free_after = 0;      // the last step that uses it
+    std::vector<size_t> users;  // of the value that is in it
   };
   std::vector<Slot> slots;
   std::vector<std::pair<ValueId, size_t>> assigned;

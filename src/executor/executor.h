@@ -36,9 +36,9 @@ class Executor {
     Device* device = nullptr;
     SpaceId space = kHostSpace;
     Segment segment;
-    std::vector<ValueBinding> values;  // of the boundary
-    std::vector<size_t> after;         // steps that must be over first
-    std::vector<int32_t> kv_layers;    // whose keys and values it reads and writes
+    std::vector<ValueBinding> values;                            // of the boundary
+    std::vector<size_t> after;                                   // steps that must be over first
+    std::vector<int32_t> kv_layers;                              // whose keys and values it reads and writes
     std::map<int64_t, std::unique_ptr<Executable>> executables;  // by tokens of the bucket
   };
 
@@ -55,9 +55,9 @@ class Executor {
   const ShapeBucket max_;
   const BoundGraph bound_;
   std::vector<Step> steps_;
-  std::vector<Allocation> slots_;       // memory of values that cross, reused when they are dead
-  std::vector<float*> value_data_;      // [values] null for those that do not cross
-  std::vector<size_t> producer_;        // [values] step
+  std::vector<Allocation> slots_;   // memory of values that cross, reused when they are dead
+  std::vector<float*> value_data_;  // [values] null for those that do not cross
+  std::vector<size_t> producer_;    // [values] step
   float* logits_ = nullptr;
 };
 

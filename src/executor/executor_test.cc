@@ -156,8 +156,9 @@ TEST_F(ExecutorTest, ALostDeviceIsAnError) {
   EXPECT_FALSE(shadows_[0]->health().ok());
   EXPECT_THAT(PlacedModel::Create(model.bound(), *ParsePlacement("ffn far"), devices_, *memory_).status().message(),
               testing::HasSubstr("'far' cannot be used"));
-  EXPECT_THAT(PlacedModel::Create(model.bound(), *ParsePlacement("ffn vulkan:7"), devices_, *memory_).status().message(),
-              testing::HasSubstr("cpu, far, further"));
+  EXPECT_THAT(
+      PlacedModel::Create(model.bound(), *ParsePlacement("ffn vulkan:7"), devices_, *memory_).status().message(),
+      testing::HasSubstr("cpu, far, further"));
 }
 
 // The same with a real driver in the far place, in the host's memory and with a memory of its own.
@@ -177,9 +178,9 @@ TEST_P(VulkanExecutorTest, EveryPlacementAgreesWithTheCpu) {
   const auto whole = std::move(*PlacedModel::Create(model.bound(), PlacementOnCpu(), devices, *memory));
   const std::vector<float> expected = RunAll(*whole, *memory);
   const size_t layer_bytes = MakeKvBlockLayout(model.graph.kv).layer_bytes;
-  for (const char* placement : {"all vulkan:0", "prefill vulkan:0; decode cpu", "prefill cpu; decode vulkan:0",
-                                "layers 0-1 vulkan:0; rest cpu", "ffn vulkan:0; rest cpu",
-                                "attention vulkan:0; rest cpu", "rows 0.5 vulkan:0; rest cpu"}) {
+  for (const char* placement :
+       {"all vulkan:0", "prefill vulkan:0; decode cpu", "prefill cpu; decode vulkan:0", "layers 0-1 vulkan:0; rest cpu",
+        "ffn vulkan:0; rest cpu", "attention vulkan:0; rest cpu", "rows 0.5 vulkan:0; rest cpu"}) {
     auto placed = PlacedModel::Create(model.bound(), *ParsePlacement(placement), devices, *memory);
     ASSERT_TRUE(placed.ok()) << placed.status().ToString();
     const uint64_t activations = account.bytes(TransferCause::kActivations);
@@ -197,8 +198,8 @@ TEST_P(VulkanExecutorTest, EveryPlacementAgreesWithTheCpu) {
     return RunAll(**PlacedModel::Create(model.bound(), *ParsePlacement(placement), devices, *memory), *memory);
   };
   const std::vector<float> uncut = on_gpu("all vulkan:0");
-  for (const char* placement : {"layers 0-1 vulkan:0; rest vulkan:0", "ffn vulkan:0; rest vulkan:0",
-                                "rows 0.5 vulkan:0; rest vulkan:0"}) {
+  for (const char* placement :
+       {"layers 0-1 vulkan:0; rest vulkan:0", "ffn vulkan:0; rest vulkan:0", "rows 0.5 vulkan:0; rest vulkan:0"}) {
     const std::vector<float> cut = on_gpu(placement);
     EXPECT_EQ(std::memcmp(cut.data(), uncut.data(), cut.size() * sizeof(float)), 0) << placement;
   }

@@ -77,8 +77,9 @@ Status ParseSelector(std::string_view clause_text, std::span<const std::string_v
   }
   clause.selector = PlacementClause::Selector::kRows;
   if (!ParseNumber(value, clause.rows_fraction) || !(clause.rows_fraction > 0 && clause.rows_fraction < 1)) {
-    return InvalidArgument("placement \"{}\": the share of rows is '{}'; allowed: a number between 0 and 1, such as 0.5",
-                           clause_text, value);
+    return InvalidArgument(
+        "placement \"{}\": the share of rows is '{}'; allowed: a number between 0 and 1, such as 0.5", clause_text,
+        value);
   }
   if (clause.phase) {
     return InvalidArgument("placement \"{}\": rows are cut for both phases; leave the phase out", clause_text);

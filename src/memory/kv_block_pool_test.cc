@@ -38,7 +38,8 @@ TEST(KvBlockPoolTest, ReservesWithoutCommitting) {
   auto pool = KvBlockPool::Create(*memory, size_t{1} << 30, 256);
   ASSERT_TRUE(pool.ok()) << pool.status().ToString();
   (*pool)->base()[(size_t{1} << 30) * 200] = std::byte{1};
-  EXPECT_EQ(KvBlockPool::Create(*memory, size_t{1} << 40, int64_t{1} << 40).status().code(), StatusCode::kResourceExhausted);
+  EXPECT_EQ(KvBlockPool::Create(*memory, size_t{1} << 40, int64_t{1} << 40).status().code(),
+            StatusCode::kResourceExhausted);
 }
 
 }  // namespace

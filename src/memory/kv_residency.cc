@@ -21,8 +21,8 @@ Status KvResidency::Bring(BlockId block, int32_t layer, int32_t space) {
   uint8_t& valid = mask(block, layer);
   const auto wanted = static_cast<uint8_t>(1u << space);
   if (valid == 0 || (valid & wanted) != 0) return OkStatus();
-  std::byte* data = pool_.base() + static_cast<size_t>(block) * pool_.block_bytes() +
-                    static_cast<size_t>(layer) * layer_bytes_;
+  std::byte* data =
+      pool_.base() + static_cast<size_t>(block) * pool_.block_bytes() + static_cast<size_t>(layer) * layer_bytes_;
   if ((valid & 1u) == 0) {
     const auto from = static_cast<size_t>(std::countr_zero(valid));
     LEM_TRY(spaces_[from]->CopyOut(data, layer_bytes_, TransferCause::kKvCache));

@@ -86,8 +86,8 @@ Result<Allocation> MemoryManager::Allocate(MemoryUse use, size_t bytes) {
   const uint64_t used = used_[use_idx].load(std::memory_order_relaxed);
   const uint64_t budget = options_.budget_bytes[use_idx];
   if (budget != 0 && (rounded == 0 || rounded > budget || used > budget - rounded)) {
-    return ResourceExhausted("{} bytes for {} do not fit: {} are in use and {} are allowed", bytes,
-                             MemoryUseName(use), used, budget);
+    return ResourceExhausted("{} bytes for {} do not fit: {} are in use and {} are allowed", bytes, MemoryUseName(use),
+                             used, budget);
   }
   auto found = free_.begin();
   while (found != free_.end() && found->second < rounded) ++found;

@@ -88,9 +88,7 @@ class MemoryManager {
   Result<Allocation> Allocate(MemoryUse use, size_t bytes);
 
   // Addresses handed out, by use. Pages that were never touched count, too.
-  uint64_t used_bytes(MemoryUse use) const {
-    return used_[static_cast<size_t>(use)].load(std::memory_order_relaxed);
-  }
+  uint64_t used_bytes(MemoryUse use) const { return used_[static_cast<size_t>(use)].load(std::memory_order_relaxed); }
   TransferLedger& ledger() { return ledger_; }
   const TransferLedger& ledger() const { return ledger_; }
 

@@ -17,11 +17,11 @@ struct ModelSource {
 };
 
 struct LocalServiceOptions {
-  std::vector<ModelSource> models;  // at least one
-  int32_t num_threads = 0;          // of the compute pool; 0 = one a processor
-  EngineOptions engine;             // for every model; its placement names the devices that are opened
+  std::vector<ModelSource> models;     // at least one
+  int32_t num_threads = 0;             // of the compute pool; 0 = one a processor
+  EngineOptions engine;                // for every model; its placement names the devices that are opened
   std::filesystem::path cache_folder;  // for what devices compile; empty = none
-  int64_t max_waiting = 1024;       // queued requests before new ones are refused
+  int64_t max_waiting = 1024;          // queued requests before new ones are refused
 };
 
 // Returns at once; models load in the background (InferenceService::Ready, WaitUntilLoaded).

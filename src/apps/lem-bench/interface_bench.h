@@ -9,7 +9,7 @@
 namespace lem {
 
 struct InterfaceBenchResult {
-  const char* test;  // "decode": a step of one token; "prefill": a step of 128
+  const char* test;                        // "decode": a step of one token; "prefill": a step of 128
   double direct_us = 0, interface_us = 0;  // the median step of each
   double ratio() const { return interface_us / direct_us; }
 };

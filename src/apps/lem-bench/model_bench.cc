@@ -50,8 +50,8 @@ Result<std::unique_ptr<ModelBench>> ModelBench::Create(ModelBenchOptions options
     engine_options.context_length =
         std::max(engine_options.context_length, std::max<int64_t>(wanted.depth, 1) + size + 1);
   }
-  LEM_ASSIGN_OR_RETURN(bench->engine_, Engine::Create(*bench->model_, bench->devices_, *bench->memory_, kernels,
-                                                       engine_options));
+  LEM_ASSIGN_OR_RETURN(bench->engine_,
+                       Engine::Create(*bench->model_, bench->devices_, *bench->memory_, kernels, engine_options));
   return bench;
 }
 

@@ -133,8 +133,9 @@ void RegisterRun(CLI::App& app, Action& action) {
   command->add_option("--threads", flags->threads, "Compute threads; 0 = one a processor")->check(CLI::Range(0, 1024));
   command->add_option("--context-length", flags->context_length, "Longest prompt and answer in tokens; 0 = the model's")
       ->check(CLI::NonNegativeNumber);
-  command->add_option("--placement", flags->placement,
-                      "Which device runs which part of the model, such as \"layers 0-14 vulkan:0; rest cpu\"")
+  command
+      ->add_option("--placement", flags->placement,
+                   "Which device runs which part of the model, such as \"layers 0-14 vulkan:0; rest cpu\"")
       ->capture_default_str();
   command->add_flag("--stats", flags->stats, "Print speeds on stderr");
   command->add_flag("--json", flags->json, "Print one JSON object with the answer and its numbers");

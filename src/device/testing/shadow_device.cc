@@ -102,8 +102,7 @@ DeviceEvent ShadowDevice::Submit(Executable& executable, const Bindings& binding
   Bindings shadow = bindings;
   shadow.values = values;
   shadow.kv_base = memory_.ShadowOf(bindings.kv_base);
-  return DeviceEvent::Finished(
-      cpu_.Submit(*static_cast<ShadowExecutable&>(executable).inner, shadow, waits).Wait());
+  return DeviceEvent::Finished(cpu_.Submit(*static_cast<ShadowExecutable&>(executable).inner, shadow, waits).Wait());
 }
 
 }  // namespace lem
