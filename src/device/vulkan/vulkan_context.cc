@@ -20,7 +20,7 @@ VulkanTuning Tune(const VulkanDeviceInfo& info, VulkanTuning tuning) {
     if (value == 0) value = chosen;
   };
   set(tuning.matvec_lanes, info.emulated ? 8 : 32);
-  set(tuning.matvec_rows, 4);
+  set(tuning.matvec_rows, info.emulated ? 8 : 4);
   set(tuning.matvec_max_cols, info.emulated ? 4 : 8);
   set(tuning.attention_lanes, 32);
   set(tuning.workgroup, info.emulated ? 32 : 128);

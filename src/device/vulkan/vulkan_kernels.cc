@@ -136,12 +136,13 @@ void RecordMatVec(VulkanRecorder& recorder, const VulkanLinear& args, const Line
   const VulkanTuning& tuning = recorder.context().tuning();
   uint32_t cols = 1;
   while (cols < max_rows && cols < tuning.matvec_max_cols) cols *= 2;
-  const uint32_t rows_per_group = tuning.matvec_rows;
-  DispatchFolded(recorder,
-                 Key(VulkanShader::kMatVec,
-                     {tuning.matvec_lanes, static_cast<uint32_t>(args.dtype), tuning.matvec_lanes, tuning.matvec_rows,
-                      cols, HasWholeChunks(args.dtype, args.k, args.weight, args.row_bytes)}),
-                 BytesOf(push), DivideUp(args.n, rows_per_group), DivideUp(max_rows, cols));
+  // Sums of a pass live in registers: fewer weight rows where there are several activation rows.
+  const uint32_t rows = cols == 1 ? tuning.matvec_rows : std::min(tuning.matvec_rows, 4u);
+  DispatchFolded(
+      recorder,
+      Key(VulkanShader::kMatVec, {tuning.matvec_lanes, static_cast<uint32_t>(args.dtype), tuning.matvec_lanes, rows,
+                                  cols, HasWholeChunks(args.dtype, args.k, args.weight, args.row_bytes)}),
+      BytesOf(push), DivideUp(args.n, rows), DivideUp(max_rows, cols));
 }
 
 void RecordMatMul(VulkanRecorder& recorder, VulkanShader shader, const VulkanLinear& args, const LinearPush& push,
