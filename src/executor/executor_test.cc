@@ -11,7 +11,6 @@
 #include "device/cpu/cpu_device.h"
 #include "device/testing/shadow_device.h"
 #include "device/testing/tiny_graph.h"
-#include "device/vulkan/vulkan_device.h"
 #include "executor/testing/placed_session.h"
 
 namespace lem {
@@ -67,35 +66,15 @@ class ExecutorTest : public testing::Test {
   DeviceRegistry devices_;
 };
 
-// 70 tokens of prompt in two steps and 5 of answer: the logits of all of them.
-std::vector<float> RunAll(const PlacedModel& model, MemoryManager& memory) {
-  const auto session = std::move(*PlacedSession::Create(model, memory, 40, 80));
-  const std::vector<int32_t> tokens = TinyTokens(75);
-  const std::span<const int32_t> all(tokens);
-  EXPECT_TRUE(session->Step(all.first(40), Phase::kPrefill).ok());
-  EXPECT_TRUE(session->Step(all.subspan(40, 30), Phase::kPrefill).ok());
-  for (size_t i = 70; i < 75; ++i) EXPECT_TRUE(session->Step(all.subspan(i, 1), Phase::kDecode).ok());
-  return session->logits();
-}
-
-// Bytes of activations that RunAll should move.
-uint64_t PredictedActivationBytes(const PlacedModel& model) {
-  uint64_t bytes = 5 * PredictActivationBytes(model.graph(), model.plan(Phase::kDecode), 1, 1);
-  for (const int64_t tokens : {40, 30}) {
-    bytes += PredictActivationBytes(model.graph(), model.plan(Phase::kPrefill), tokens, tokens);
-  }
-  return bytes;
-}
-
 TEST_F(ExecutorTest, EveryPlacementGivesTheSameBits) {
   for (const bool gemma_like : {false, true}) {
     const TinyGraph model = MakeTinyGraph({.window = 20, .gemma_like = gemma_like, .num_layers = 3});
     const auto whole = Place(model, "all cpu");
     EXPECT_TRUE(whole->phases_are_alike());
-    const std::vector<float> expected = RunAll(*whole, *memory_);
+    const std::vector<float> expected = RunTinyTokens(*whole, *memory_);
     for (const char* placement : kPlacements) {
       const auto placed = Place(model, placement);
-      const std::vector<float> found = RunAll(*placed, *memory_);
+      const std::vector<float> found = RunTinyTokens(*placed, *memory_);
       ASSERT_EQ(found.size(), expected.size());
       EXPECT_EQ(std::memcmp(found.data(), expected.data(), found.size() * sizeof(float)), 0) << placement;
     }
@@ -108,8 +87,8 @@ TEST_F(ExecutorTest, MovesTheBytesThatThePlanPredicts) {
   for (const char* placement : kPlacements) {
     const auto placed = Place(model, placement);
     const uint64_t activations = Moved(TransferCause::kActivations), weights = Moved(TransferCause::kWeights);
-    RunAll(*placed, *memory_);
-    EXPECT_EQ(Moved(TransferCause::kActivations) - activations, PredictedActivationBytes(*placed)) << placement;
+    RunTinyTokens(*placed, *memory_);
+    EXPECT_EQ(Moved(TransferCause::kActivations) - activations, PredictTinyTokensBytes(*placed)) << placement;
     EXPECT_EQ(Moved(TransferCause::kWeights), weights) << placement << ": a step moved weights";
   }
 }
@@ -120,13 +99,13 @@ TEST_F(ExecutorTest, KeysAndValuesFollowTheirReaders) {
   // Handed over once: five blocks of three layers hold the 70 tokens of the prompt; later steps move nothing.
   const auto handed = Place(model, "prefill far; decode cpu");
   uint64_t before = Moved(TransferCause::kKvCache);
-  RunAll(*handed, *memory_);
+  RunTinyTokens(*handed, *memory_);
   EXPECT_EQ(Moved(TransferCause::kKvCache) - before, 5 * 3 * layer_bytes);
   // Where the layers stay, nothing moves.
   for (const char* placement : {"all far", "layers 0-1 far; rest cpu", "ffn far; rest cpu"}) {
     const auto placed = Place(model, placement);
     before = Moved(TransferCause::kKvCache);
-    RunAll(*placed, *memory_);
+    RunTinyTokens(*placed, *memory_);
     EXPECT_EQ(Moved(TransferCause::kKvCache), before) << placement;
   }
 }
@@ -160,53 +139,6 @@ TEST_F(ExecutorTest, ALostDeviceIsAnError) {
       PlacedModel::Create(model.bound(), *ParsePlacement("ffn vulkan:7"), devices_, *memory_).status().message(),
       testing::HasSubstr("cpu, far, further"));
 }
-
-// The same with a real driver in the far place, in the host's memory and with a memory of its own.
-class VulkanExecutorTest : public testing::TestWithParam<bool> {};
-
-TEST_P(VulkanExecutorTest, EveryPlacementAgreesWithTheCpu) {
-  const auto memory = std::move(*MemoryManager::Create());
-  auto gpu = OpenVulkanDevice("vulkan:0", *memory, {.share_host_memory = GetParam()});
-  if (!gpu.ok()) GTEST_SKIP() << "no Vulkan device: " << gpu.status().message();
-  const bool shares = (*gpu)->memory()->shares_host_memory();
-  const TransferLedger::Account& account = memory->ledger().AccountOf("vulkan:0");
-  ThreadPool pool(2);
-  DeviceRegistry devices;
-  devices.Add(MakeCpuDevice(pool, BestKernelTable()));
-  devices.Add(std::move(*gpu));
-  const TinyGraph model = MakeTinyGraph({.window = 20, .gemma_like = true, .num_layers = 3});
-  const auto whole = std::move(*PlacedModel::Create(model.bound(), PlacementOnCpu(), devices, *memory));
-  const std::vector<float> expected = RunAll(*whole, *memory);
-  const size_t layer_bytes = MakeKvBlockLayout(model.graph.kv).layer_bytes;
-  for (const char* placement :
-       {"all vulkan:0", "prefill vulkan:0; decode cpu", "prefill cpu; decode vulkan:0", "layers 0-1 vulkan:0; rest cpu",
-        "ffn vulkan:0; rest cpu", "attention vulkan:0; rest cpu", "rows 0.5 vulkan:0; rest cpu"}) {
-    auto placed = PlacedModel::Create(model.bound(), *ParsePlacement(placement), devices, *memory);
-    ASSERT_TRUE(placed.ok()) << placed.status().ToString();
-    const uint64_t activations = account.bytes(TransferCause::kActivations);
-    const uint64_t weights = account.bytes(TransferCause::kWeights), kv = account.bytes(TransferCause::kKvCache);
-    EXPECT_LT(NormalisedError(RunAll(**placed, *memory), expected), 1e-6) << placement;
-    EXPECT_EQ(account.bytes(TransferCause::kActivations) - activations, PredictedActivationBytes(**placed))
-        << placement;
-    EXPECT_EQ(account.bytes(TransferCause::kWeights), weights) << placement;
-    // Five blocks hold the prompt; they change hands where the phases are on different memories.
-    const bool hands_over = !shares && std::string_view(placement).starts_with("prefill");
-    EXPECT_EQ(account.bytes(TransferCause::kKvCache) - kv, hands_over ? 5 * 3 * layer_bytes : 0) << placement;
-  }
-  // The same device cut differently: the same bits.
-  const auto on_gpu = [&](std::string_view placement) {
-    return RunAll(**PlacedModel::Create(model.bound(), *ParsePlacement(placement), devices, *memory), *memory);
-  };
-  const std::vector<float> uncut = on_gpu("all vulkan:0");
-  for (const char* placement :
-       {"layers 0-1 vulkan:0; rest vulkan:0", "ffn vulkan:0; rest vulkan:0", "rows 0.5 vulkan:0; rest vulkan:0"}) {
-    const std::vector<float> cut = on_gpu(placement);
-    EXPECT_EQ(std::memcmp(cut.data(), uncut.data(), cut.size() * sizeof(float)), 0) << placement;
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(Memory, VulkanExecutorTest, testing::Bool(),
-                         [](const auto& info) { return info.param ? "Shared" : "ItsOwn"; });
 
 }  // namespace
 }  // namespace lem

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "base/check.h"
+#include "device/testing/tiny_graph.h"
 #include "kernels/kernels.h"
 
 namespace lem {
@@ -51,6 +53,24 @@ Status PlacedSession::Run(std::span<const int32_t> tokens, Phase phase) {
     LEM_TRY(Step(tokens.subspan(begin, std::min(tokens.size() - begin, static_cast<size_t>(max_tokens_))), phase));
   }
   return OkStatus();
+}
+
+std::vector<float> RunTinyTokens(const PlacedModel& model, MemoryManager& memory) {
+  const auto session = std::move(*PlacedSession::Create(model, memory, 40, 80));
+  const std::vector<int32_t> tokens = TinyTokens(75);
+  const std::span<const int32_t> all(tokens);
+  LEM_CHECK(session->Step(all.first(40), Phase::kPrefill).ok());
+  LEM_CHECK(session->Step(all.subspan(40, 30), Phase::kPrefill).ok());
+  for (size_t i = 70; i < 75; ++i) LEM_CHECK(session->Step(all.subspan(i, 1), Phase::kDecode).ok());
+  return session->logits();
+}
+
+uint64_t PredictTinyTokensBytes(const PlacedModel& model) {
+  uint64_t bytes = 5 * PredictActivationBytes(model.graph(), model.plan(Phase::kDecode), 1, 1);
+  for (const int64_t tokens : {40, 30}) {
+    bytes += PredictActivationBytes(model.graph(), model.plan(Phase::kPrefill), tokens, tokens);
+  }
+  return bytes;
 }
 
 }  // namespace lem

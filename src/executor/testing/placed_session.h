@@ -38,4 +38,9 @@ class PlacedSession {
   std::vector<float> logits_;
 };
 
+// 70 tokens of prompt in two steps and 5 of answer, of TinyTokens: the logits of all of them.
+std::vector<float> RunTinyTokens(const PlacedModel& model, MemoryManager& memory);
+// Bytes of activations that RunTinyTokens should move.
+uint64_t PredictTinyTokensBytes(const PlacedModel& model);
+
 }  // namespace lem
