@@ -2,16 +2,13 @@
 
 #include <dlfcn.h>
 
-#include <cstring>
-
 namespace lem {
 namespace {
 
-// What every Vulkan lookup returns; memcpy instead of a cast keeps function and object pointers apart.
+// Vulkan's lookups return one type for all functions.
 template <typename Function>
 void Assign(Function& to, PFN_vkVoidFunction from) {
-  static_assert(sizeof(to) == sizeof(from));
-  std::memcpy(&to, &from, sizeof(to));
+  to = reinterpret_cast<Function>(from);
 }
 
 Status MissingFunction(std::string_view name) {
@@ -29,10 +26,7 @@ Result<PFN_vkGetInstanceProcAddr> OpenVulkanLoader(const std::string& library) {
   }
   void* symbol = ::dlsym(handle, "vkGetInstanceProcAddr");
   if (symbol == nullptr) return Unavailable("{} is not a Vulkan loader: it has no vkGetInstanceProcAddr", library);
-  PFN_vkGetInstanceProcAddr get = nullptr;
-  static_assert(sizeof(get) == sizeof(symbol));
-  std::memcpy(&get, &symbol, sizeof(get));
-  return get;
+  return reinterpret_cast<PFN_vkGetInstanceProcAddr>(symbol);
 }
 
 #define LEM_VULKAN_LOAD(name)          \
@@ -40,7 +34,7 @@ Result<PFN_vkGetInstanceProcAddr> OpenVulkanLoader(const std::string& library) {
   if (api.name == nullptr) return MissingFunction(#name);
 
 Status LoadVulkanApi(PFN_vkGetInstanceProcAddr get, VulkanGlobalApi& api) {
-  const VkInstance scope = VK_NULL_HANDLE;
+  VkInstance scope = VK_NULL_HANDLE;
   LEM_VULKAN_GLOBAL_FUNCTIONS(LEM_VULKAN_LOAD)
   return OkStatus();
 }

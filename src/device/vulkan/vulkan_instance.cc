@@ -45,6 +45,7 @@ std::vector<std::string> DeviceExtensions(const VulkanInstanceApi& api, VkPhysic
   if (api.vkEnumerateDeviceExtensionProperties(device, nullptr, &count, extensions.data()) < VK_SUCCESS) return {};
   extensions.resize(count);
   std::vector<std::string> names;
+  names.reserve(extensions.size());
   for (const VkExtensionProperties& extension : extensions) names.emplace_back(extension.extensionName);
   return names;
 }

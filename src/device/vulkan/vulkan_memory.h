@@ -101,7 +101,7 @@ class VulkanMemory {
   void DestroyBlock(Block& block);
   void Free(const VulkanBuffer& buffer);
 
-  const VkDevice device_;
+  VkDevice device_;
   const VulkanDeviceApi& api_;
   const VulkanMemoryOptions options_;
   uint64_t max_block_bytes_ = 0;

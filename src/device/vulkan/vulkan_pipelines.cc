@@ -164,7 +164,7 @@ Result<VkPipeline> VulkanPipelines::Get(const VulkanPipelineKey& key) {
     LEM_ASSIGN_OR_RETURN(module, Module(key.shader));
   }
   // Outside the lock: compiling takes up to seconds, and other threads may compile others.
-  LEM_ASSIGN_OR_RETURN(const VkPipeline pipeline, Make(key, module));
+  LEM_ASSIGN_OR_RETURN(VkPipeline pipeline, Make(key, module));
   const std::lock_guard lock(mutex_);
   const auto [place, inserted] = pipelines_.emplace(key, pipeline);
   if (!inserted) api_.vkDestroyPipeline(device_, pipeline, nullptr);  // another thread was faster

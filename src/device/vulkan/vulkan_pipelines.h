@@ -59,7 +59,7 @@ class VulkanPipelines {
   Result<VkPipeline> Make(const VulkanPipelineKey& key, VkShaderModule module);
 
   const VulkanDeviceInfo& info_;
-  const VkDevice device_;
+  VkDevice device_;
   const VulkanDeviceApi& api_;
   const std::filesystem::path cache_file_;
   const uint32_t required_subgroup_size_;
