@@ -1,6 +1,9 @@
 #include "device/vulkan/vulkan_api.h"
 
 #include <dlfcn.h>
+#include <link.h>
+
+#include <set>
 
 namespace lem {
 namespace {
@@ -9,6 +12,20 @@ namespace {
 template <typename Function>
 void Assign(Function& to, PFN_vkVoidFunction from) {
   to = reinterpret_cast<Function>(from);
+}
+
+// Paths of the libraries in the process.
+std::set<std::string> LoadedLibraries() {
+  std::set<std::string> paths;
+  ::dl_iterate_phdr(
+      [](dl_phdr_info* info, size_t, void* into) {
+        if (info->dlpi_name != nullptr && info->dlpi_name[0] != '\0') {
+          static_cast<std::set<std::string>*>(into)->insert(info->dlpi_name);
+        }
+        return 0;
+      },
+      &paths);
+  return paths;
 }
 
 Status MissingFunction(std::string_view name) {
@@ -27,6 +44,14 @@ Result<PFN_vkGetInstanceProcAddr> OpenVulkanLoader(const std::string& library) {
   void* symbol = ::dlsym(handle, "vkGetInstanceProcAddr");
   if (symbol == nullptr) return Unavailable("{} is not a Vulkan loader: it has no vkGetInstanceProcAddr", library);
   return reinterpret_cast<PFN_vkGetInstanceProcAddr>(symbol);
+}
+
+void KeepLibrariesLoadedBy(const std::function<void()>& load) {
+  const std::set<std::string> before = LoadedLibraries();
+  load();
+  for (const std::string& path : LoadedLibraries()) {
+    if (!before.contains(path)) (void)::dlopen(path.c_str(), RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
+  }
 }
 
 #define LEM_VULKAN_LOAD(name)          \

@@ -5,6 +5,7 @@
 #define VK_NO_PROTOTYPES
 #include <vulkan/vulkan_core.h>
 
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -85,6 +86,10 @@ struct VulkanDeviceApi {
 // The loader library, opened once and kept for the life of the process: drivers do not like to be unloaded. Errors:
 // Unavailable with a text that says what is missing.
 Result<PFN_vkGetInstanceProcAddr> OpenVulkanLoader(const std::string& library);
+
+// Keeps every library that `load` brings into the process loaded for good. Drivers leave threads and memory behind, so
+// unloading them is a crash waiting to happen; and leak checkers can name what they know.
+void KeepLibrariesLoadedBy(const std::function<void()>& load);
 
 // Errors: Unavailable, naming the function that is missing.
 Status LoadVulkanApi(PFN_vkGetInstanceProcAddr get, VulkanGlobalApi& api);

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "device/vulkan/testing/vulkan_test_device.h"
 #include "tensor/half.h"
@@ -75,7 +76,7 @@ AttentionResult RunAttention(VulkanContext& context, const AttentionCase& c, std
       const int64_t first = c.window > 0 ? std::max<int64_t>(0, p - c.window + 1) : 0;
       for (int64_t head = 0; head < c.num_heads; ++head) {
         std::vector<double> mixed(static_cast<size_t>(c.head_dim), 0.0), scores;
-        double max = -INFINITY, sum = 0;
+        double max = -std::numeric_limits<double>::infinity(), sum = 0;
         for (int64_t j = first; j <= p; ++j) {
           double score = 0;
           for (int64_t d = 0; d < c.head_dim; ++d) {

@@ -203,7 +203,7 @@ TEST_F(VulkanContextTest, TransferQueueAndTicketsInOrder) {
 
 TEST_F(VulkanContextTest, HostMemoryIsUsedInPlace) {
   if (!context().memory().can_import()) GTEST_SKIP() << "no VK_EXT_external_memory_host here";
-  constexpr size_t kBytes = 3 * 4096;
+  constexpr size_t kPage = 4096, kBytes = 3 * kPage;
   void* map = ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   ASSERT_NE(map, MAP_FAILED);
   auto* host = static_cast<std::byte*>(map);
@@ -214,7 +214,7 @@ TEST_F(VulkanContextTest, HostMemoryIsUsedInPlace) {
     ASSERT_TRUE(imported.ok()) << imported.status().ToString();
     EXPECT_EQ(imported->host(), host + 100);
     EXPECT_EQ(imported->bytes(), 5000u);
-    EXPECT_EQ(context().memory().use().imported_bytes, before + 2 * 4096);
+    EXPECT_EQ(context().memory().use().imported_bytes, before + 2 * kPage);
     Result<VulkanRecorder> recorder = VulkanRecorder::Begin(context());
     ASSERT_TRUE(recorder.ok());
     recorder->Fill(*imported, 0, 4000, 0x55555555);

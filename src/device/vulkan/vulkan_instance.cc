@@ -266,7 +266,8 @@ Status VulkanInstance::Init(const VulkanInstanceOptions& options) {
   create.ppEnabledLayerNames = layers.data();
   create.enabledExtensionCount = static_cast<uint32_t>(extensions.size());
   create.ppEnabledExtensionNames = extensions.data();
-  const VkResult created = global.vkCreateInstance(&create, nullptr, &instance_);
+  VkResult created = VK_SUCCESS;
+  KeepLibrariesLoadedBy([&] { created = global.vkCreateInstance(&create, nullptr, &instance_); });
   if (created == VK_ERROR_INCOMPATIBLE_DRIVER) {
     return Unavailable(
         "the Vulkan loader found no driver; install your GPU's Vulkan driver (mesa-vulkan-drivers for "

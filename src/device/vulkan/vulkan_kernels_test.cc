@@ -242,6 +242,7 @@ std::vector<double> Rotated(const RopeShape& s, std::span<const float> in, std::
 
 std::vector<double> Frequencies(uint32_t rotary_dim) {
   std::vector<double> frequencies;
+  frequencies.reserve(rotary_dim / 2);
   for (uint32_t i = 0; i < rotary_dim / 2; ++i) {
     frequencies.push_back(std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(rotary_dim)));
   }
@@ -255,7 +256,7 @@ TEST_F(VulkanKernelsTest, RopeOfBothKinds) {
     const auto frequencies = Frequencies(s.rotary_dim);
     TestStep step(context(), {{5, 3}, {1000, 2}}, {}, {}, 0, 1, {Frequencies(8), frequencies});
     const std::vector<int64_t> positions = {5, 6, 7, 1000, 1001};
-    const int64_t cols = s.heads * s.head_dim;
+    const int64_t cols = int64_t{s.heads} * s.head_dim;
     const std::vector<float> in = RandomFloats(5 * cols, 3);
     const DeviceMatrix in_matrix(context(), 5, cols, in);
     DeviceMatrix out(context(), 6, cols), in_place(context(), 5, cols, in);
@@ -284,12 +285,12 @@ TEST_F(VulkanKernelsTest, StoreKvRoundsAsTheHostAndTouchesNothingElse) {
     for (const bool rotate : {false, true}) {
       SCOPED_TRACE(fmt::format("interleaved {}, rotated {}", s.interleaved, rotate));
       const auto frequencies = Frequencies(s.rotary_dim);
-      const size_t half_block = s.heads * s.head_dim * 16 * 2;
+      const size_t half_block = size_t{s.heads} * s.head_dim * 16 * 2;
       // A layer in the middle of a block; rows at the end of a block, over its edge and in a block of their own.
       const size_t k_offset = 64, v_offset = k_offset + half_block + 32, block_bytes = v_offset + half_block + 48;
       const std::vector<TestStep::Sequence> sequences = {{14, 4}, {0, 1}, {33, 0}, {31, 1}};
       TestStep step(context(), sequences, {}, {}, block_bytes, 1, {frequencies});
-      const int64_t cols = s.heads * s.head_dim, rows = step.num_tokens();
+      const int64_t cols = int64_t{s.heads} * s.head_dim, rows = step.num_tokens();
       std::vector<float> k = RandomFloats(rows * cols, 8), v = RandomFloats(rows * cols, 9);
       // Values at the edges of float16: ties, subnormals, overflow.
       const float edges[] = {65504.0f, 65519.9f, 65520.0f, 6e-8f, 2.9e-8f, 1e-9f, -0.0f, 1.00048828125f, 2049.0f};

@@ -48,6 +48,7 @@ LinearResult RunLinear(VulkanContext& context, const LinearCase& c, int64_t in_o
   });
   LinearResult result{out.Read(c.rows), {}};
   std::vector<std::vector<float>> rows;
+  rows.reserve(static_cast<size_t>(c.n));
   for (int64_t n = 0; n < c.n; ++n) rows.push_back(weights.Row(n));
   for (int64_t t = 0; t < c.rows; ++t) {
     for (int64_t n = 0; n < c.n; ++n) {

@@ -9,6 +9,12 @@
 #include "tensor/dequantize.h"
 #include "tensor/half.h"
 
+// Read by the leak checker: what the validation layer keeps is not ours.
+extern "C" const char* __lsan_default_suppressions();   // NOLINT(bugprone-reserved-identifier)
+extern "C" const char* __lsan_default_suppressions() {  // NOLINT(bugprone-reserved-identifier)
+  return "leak:libVkLayer_khronos_validation";
+}
+
 namespace lem {
 namespace {
 
