@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <mutex>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -50,15 +51,38 @@ class VulkanEventState : public DeviceEvent::State {
   const VulkanTicket ticket_;
 };
 
+// Memory for activations inside segments, which executables share: each begins with a barrier behind all that was
+// submitted before, so no two of them are at work at once. Thread-safe.
+class VulkanScratch {
+ public:
+  explicit VulkanScratch(VulkanContext& context) : context_(context) {}
+
+  // At least so many bytes. A buffer that was outgrown lives as long as those who have it.
+  Result<std::shared_ptr<const VulkanBuffer>> AtLeast(size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    if (current_ == nullptr || current_->bytes() < bytes) {
+      LEM_ASSIGN_OR_RETURN(VulkanBuffer buffer, context_.memory().Allocate(VulkanMemoryKind::kDevice, bytes));
+      current_ = std::make_shared<const VulkanBuffer>(std::move(buffer));
+    }
+    return current_;
+  }
+
+ private:
+  VulkanContext& context_;
+  std::mutex mutex_;
+  std::shared_ptr<const VulkanBuffer> current_;  // guarded by mutex_
+};
+
 // A segment with its memory and its recorded commands. One submission at a time.
 class VulkanExecutable : public Executable {
  public:
   VulkanExecutable(VulkanSegment segment, std::vector<std::vector<double>> rope_frequencies, VulkanContext& context,
-                   VulkanAddressMap& addresses, TransferLedger::Account& account)
+                   VulkanAddressMap& addresses, VulkanScratch& scratch, TransferLedger::Account& account)
       : segment_(std::move(segment)),
         rope_frequencies_(std::move(rope_frequencies)),
         context_(context),
         addresses_(addresses),
+        shared_scratch_(scratch),
         account_(account),
         shape_(segment_.step_shape()) {}
 
@@ -66,7 +90,7 @@ class VulkanExecutable : public Executable {
   Status Prepare() {
     LEM_TRY(MakeStepMemory(segment_.needs_sequences() ? kFirstKvBlocks : 0));
     if (segment_.scratch_bytes() > 0) {
-      LEM_ASSIGN_OR_RETURN(scratch_, context_.memory().Allocate(VulkanMemoryKind::kDevice, segment_.scratch_bytes()));
+      LEM_ASSIGN_OR_RETURN(scratch_, shared_scratch_.AtLeast(segment_.scratch_bytes()));
     }
     VulkanRecorder collecting = VulkanRecorder::Collecting(context_);
     boundary_.assign(segment_.boundary().size(), kVulkanAlignment);  // any aligned address: nothing is recorded
@@ -103,7 +127,7 @@ class VulkanExecutable : public Executable {
     recorder.SetStep(step_.address(), shape_.max_tokens, shape_.max_outputs);
     segment_.Record(recorder, {.step = step_.address(),
                                .ropes = rope_tables_,
-                               .scratch = scratch_.valid() ? scratch_.address() : 0,
+                               .scratch = scratch_ != nullptr ? scratch_->address() : 0,
                                .boundary = boundary_});
   }
 
@@ -161,10 +185,12 @@ class VulkanExecutable : public Executable {
   const std::vector<std::vector<double>> rope_frequencies_;
   VulkanContext& context_;
   VulkanAddressMap& addresses_;
+  VulkanScratch& shared_scratch_;
   TransferLedger::Account& account_;
   VulkanStepShape shape_;
   VulkanStepLayout layout_;
-  VulkanBuffer step_, scratch_;
+  VulkanBuffer step_;
+  std::shared_ptr<const VulkanBuffer> scratch_;
   std::vector<DeviceAddress> rope_tables_;
   std::vector<DeviceAddress> boundary_;      // that the commands were recorded with
   const std::byte* kv_base_ = nullptr;       // that kv_addresses_ belongs to
@@ -182,7 +208,8 @@ class VulkanDeviceImpl : public VulkanDevice {
         fp16_products_(fp16_products),
         account_(memory.ledger().AccountOf(caps_.id)),
         context_(std::move(context)),
-        addresses_(*context_, share, account_) {}
+        addresses_(*context_, share, account_),
+        scratch_(*context_) {}
 
   const DeviceCaps& caps() const override { return caps_; }
   DeviceMemory* memory() override { return &addresses_; }
@@ -207,7 +234,7 @@ class VulkanDeviceImpl : public VulkanDevice {
     LEM_ASSIGN_OR_RETURN(VulkanSegment compiled, VulkanSegment::Compile(model, segment, options, addresses_));
     LEM_ASSIGN_OR_RETURN(std::vector<std::vector<double>> frequencies, RopeFrequencies(model));
     auto executable = std::make_unique<VulkanExecutable>(std::move(compiled), std::move(frequencies), *context_,
-                                                         addresses_, account_);
+                                                         addresses_, scratch_, account_);
     LEM_TRY(executable->Prepare());
     return std::unique_ptr<Executable>(std::move(executable));
   }
@@ -239,6 +266,7 @@ class VulkanDeviceImpl : public VulkanDevice {
   TransferLedger::Account& account_;
   const std::unique_ptr<VulkanContext> context_;
   VulkanAddressMap addresses_;
+  VulkanScratch scratch_;
   std::atomic<uint64_t> submissions_{0};
 };
 
