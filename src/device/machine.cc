@@ -28,6 +28,7 @@ Result<std::unique_ptr<Device>> OpenDevice(std::string_view id, const DeviceHost
   }
   std::vector<std::string> ids;
   const DeviceListing listing = ListDevices(host.kernels);
+  ids.reserve(listing.devices.size());
   for (const DeviceCaps& caps : listing.devices) ids.push_back(caps.id);
   return NotFound("there is no device '{}'; devices of this machine: {}{}", id, fmt::join(ids, ", "),
                   listing.missing.empty() ? "" : fmt::format(" ({})", fmt::join(listing.missing, "; ")));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "tensor/dequantize.h"
 
@@ -118,7 +119,7 @@ class Reference {
         const float* query = q.data() + t * q_cols + head * head_dim;
         const size_t kv_offset = head / group * head_dim;
         scores.assign(t + 1 - first, 0.0);
-        double max = -INFINITY, sum = 0;
+        double max = -std::numeric_limits<double>::infinity(), sum = 0;
         for (size_t p = first; p <= t; ++p) {
           double dot = 0;
           for (size_t i = 0; i < head_dim; ++i) {

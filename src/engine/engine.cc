@@ -126,7 +126,8 @@ int64_t Engine::BlocksFor(const GenerateRequest& request) const {
   return DivideUp(std::max<int64_t>(positions, 1), kKvBlockTokens);
 }
 
-void Engine::Add(SequenceId id, std::shared_ptr<const GenerateRequest> request, std::shared_ptr<EventSink> sink) {
+void Engine::Add(SequenceId id, const std::shared_ptr<const GenerateRequest>& request,
+                 std::shared_ptr<EventSink> sink) {
   const uint64_t seed = request->sampling.seed.value_or(id * 0x9e3779b97f4a7c15u ^ std::random_device{}());
   auto sequence = std::make_unique<Sequence>(Sequence{
       .id = id, .request = request, .sink = std::move(sink), .sampler = {request->sampling, seed, request->prompt}});
@@ -230,7 +231,7 @@ Status Engine::StepPhase(const std::vector<EngineRows>& rows, Phase phase, std::
 Status Engine::RunOrRecover(const Bindings& bindings, Phase phase) {
   for (;;) {
     const Status status = executor(phase).Run(bindings, kv_residency_.get());
-    if (status.ok()) return status;
+    if (status.ok()) return OkStatus();
     LEM_TRY(LeaveLostDevices(status));
   }
 }
@@ -292,6 +293,7 @@ Status Engine::Replay(const Sequence& sequence) {
   for (int64_t position = 0; position < sequence.num_computed;) {
     const int64_t count = std::min(options_.max_step_tokens, sequence.num_computed - position);
     std::vector<int32_t> tokens;
+    tokens.reserve(static_cast<size_t>(count));
     for (int64_t i = 0; i < count; ++i) tokens.push_back(sequence.token_at(position + i));
     const SequenceRows rows[] = {{0, count, position, sequence.blocks}};
     Bindings bindings;

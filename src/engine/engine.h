@@ -61,7 +61,7 @@ class Engine {
   int64_t AnswerLimit(const GenerateRequest& request) const;
 
   // Takes all blocks the request may use. REQUIRES: BlocksFor(request) are free; the request was checked.
-  void Add(SequenceId id, std::shared_ptr<const GenerateRequest> request, std::shared_ptr<EventSink> sink);
+  void Add(SequenceId id, const std::shared_ptr<const GenerateRequest>& request, std::shared_ptr<EventSink> sink);
   // Forgets a sequence and frees its blocks. Emits nothing.
   void Remove(SequenceId id);
 

@@ -88,6 +88,7 @@ class EngineTest : public testing::Test {
     EXPECT_EQ(num_finished, size_t{kSequences});
     EXPECT_EQ(engine.kv_pool().num_used(), 0);
     std::vector<std::vector<int32_t>> answers;
+    answers.reserve(sinks.size());
     for (const auto& [id, sink] : sinks) answers.push_back(sink->tokens);
     return answers;
   }

@@ -148,6 +148,7 @@ Status Executor::RunStep(size_t step_idx, const Bindings& inputs, KvResidency* k
   if (kv != nullptr && !step.kv_layers.empty()) LEM_TRY(BringKv(step, inputs, *kv));
   LEM_ASSIGN_OR_RETURN(Executable * executable, ExecutableFor(step, static_cast<int64_t>(inputs.tokens.size())));
   std::vector<DeviceEvent> waits;
+  waits.reserve(step.after.size());
   for (const size_t earlier : step.after) waits.push_back(done[earlier]);
   Bindings bindings = inputs;
   bindings.values = step.values;

@@ -1,5 +1,7 @@
 #include "graph/graph.h"
 
+#include <utility>
+
 #include "base/check.h"
 
 namespace lem {
@@ -56,7 +58,7 @@ ValueId GraphBuilder::AddValue(const char* name, Rows rows, int64_t cols) {
   return static_cast<ValueId>(graph_.values.size() - 1);
 }
 
-void GraphBuilder::AddOp(OpBody body) { graph_.ops.push_back({body, part_, layer_}); }
+void GraphBuilder::AddOp(OpBody body) { graph_.ops.push_back({std::move(body), part_, layer_}); }
 
 ValueId GraphBuilder::Embed(WeightSlot table, float scale) {
   const WeightInfo& info = graph_.weights[static_cast<size_t>(table)];

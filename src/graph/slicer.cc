@@ -180,6 +180,7 @@ Result<SlicedGraph> SliceGraph(const Graph& graph, const Placement& placement, c
   by_rows.resize(sliced.graph.ops.size(), false);
   for (const Phase phase : {Phase::kPrefill, Phase::kDecode}) {
     std::vector<size_t> clause_of_op;
+    clause_of_op.reserve(sliced.graph.ops.size());
     for (size_t i = 0; i < sliced.graph.ops.size(); ++i) {
       clause_of_op.push_back(by_rows[i] ? static_cast<size_t>(rows - placement.clauses.data())
                                         : placement.ClauseOf(sliced.graph.ops[i], phase));

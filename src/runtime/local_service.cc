@@ -69,6 +69,7 @@ class LocalService::Impl {
   std::vector<ModelInfo> Models() const {
     const std::lock_guard lock(mutex_);
     std::vector<ModelInfo> models;
+    models.reserve(slots_.size());
     for (const auto& slot : slots_) models.push_back(slot->info);
     return models;
   }
@@ -431,6 +432,7 @@ class LocalService::Impl {
     if (decision.model < 0) return;
     Engine& engine = *slots_[static_cast<size_t>(decision.model)]->engine;
     std::vector<EngineRows> rows;
+    rows.reserve(decision.rows.size());
     for (const StepRows& row : decision.rows) rows.push_back({row.id, row.num_tokens});
     const Engine::StepOutcome outcome = engine.Step(rows);
     scheduler_.StepDone(decision.rows);

@@ -97,6 +97,7 @@ class ApiServerTest : public testing::Test {
     EXPECT_EQ(events.back(), "[DONE]");
     events.pop_back();
     std::vector<JsonValue> chunks;
+    chunks.reserve(events.size());
     for (const std::string& event : events) chunks.push_back(Parsed(event));
     return chunks;
   }
@@ -502,6 +503,7 @@ TEST_F(ApiServerTest, SlowReaderGetsEverything) {
 TEST_F(ApiServerTest, ManyAtOnceKeepApart) {
   service_.SetScript({.tokens = {'a', 'b', 'c', 'd'}, .token_time = milliseconds(3)});
   std::vector<std::thread> threads;
+  threads.reserve(16);
   std::atomic<int> num_right{0};
   for (int i = 0; i < 16; ++i) {
     threads.emplace_back([&, stream = i % 2 == 0] {

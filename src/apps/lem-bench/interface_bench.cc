@@ -51,6 +51,7 @@ Result<std::vector<InterfaceBenchResult>> RunInterfaceBench(const std::filesyste
   std::vector<InterfaceBenchResult> results;
   for (const int64_t num_tokens : {int64_t{1}, kPrefillTokens}) {
     std::vector<int32_t> tokens;
+    tokens.reserve(static_cast<size_t>(num_tokens));
     for (int64_t i = 0; i < num_tokens; ++i) {
       tokens.push_back(static_cast<int32_t>((i * 7919 + 11) % model->graph.vocab_size));
     }

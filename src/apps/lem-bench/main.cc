@@ -6,6 +6,7 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 #include <cstdio>
+#include <exception>
 
 #include "apps/lem-bench/interface_bench.h"
 #include "apps/lem-bench/model_bench.h"
@@ -120,4 +121,11 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace lem
 
-int main(int argc, char** argv) { return lem::Main(argc, argv); }
+int main(int argc, char** argv) {
+  try {
+    return lem::Main(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "lem-bench: %s\n", error.what());
+    return 1;
+  }
+}

@@ -57,6 +57,7 @@ Result<std::unique_ptr<ModelBench>> ModelBench::Create(ModelBenchOptions options
 
 Result<std::vector<ModelBenchResult>> ModelBench::Run() {
   std::vector<ModelBenchResult> results;
+  results.reserve(options_.prefill_sizes.size() + options_.decode_sizes.size());
   for (const int64_t size : options_.prefill_sizes) results.push_back({"prefill", size, 0, {}});
   for (const int64_t size : options_.decode_sizes) results.push_back({"decode", size, options_.depth, {}});
   for (int32_t run = -1; run < options_.num_runs; ++run) {

@@ -196,6 +196,7 @@ Status Serve(const ServeFlags& flags) {
   });
   server.Drain(std::chrono::steady_clock::now() + kDrainTime);
   drained.store(true);
+  // NOLINTNEXTLINE(bugprone-bad-signal-to-kill-thread): every thread blocks it; it only ends the wait above.
   ::pthread_kill(impatience.native_handle(), SIGTERM);
   impatience.join();
   return load_watch.Join();

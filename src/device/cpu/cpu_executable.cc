@@ -10,7 +10,7 @@ namespace lem {
 namespace {
 
 // Floats of work below which a fork/join (about 1 us) costs more than it saves.
-constexpr int64_t kMinParallelWork = 16 * 1024;
+constexpr int64_t kMinParallelWork = int64_t{16} * 1024;
 // Tasks for each thread: enough for unequal cores to balance, few enough that claiming stays cheap.
 constexpr int64_t kTasksPerThread = 6;
 // Up to this many rows a product runs straight from the quantised weights and wants long runs of them; above, the

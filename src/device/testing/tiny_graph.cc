@@ -1,5 +1,6 @@
 #include "device/testing/tiny_graph.h"
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <random>
@@ -75,6 +76,10 @@ double NormalisedError(std::span<const float> found, std::span<const float> expe
     norm += static_cast<double>(expected[i]) * static_cast<double>(expected[i]);
   }
   return error / norm;
+}
+
+bool SameBits(std::span<const float> a, std::span<const float> b) {
+  return std::ranges::equal(std::as_bytes(a), std::as_bytes(b));
 }
 
 }  // namespace lem

@@ -35,4 +35,7 @@ std::vector<int32_t> TinyTokens(size_t count);
 // Sum of squared errors over the sum of squares of `expected`.
 double NormalisedError(std::span<const float> found, std::span<const float> expected);
 
+// Equal down to the bits, so also in signs of zeros and in NaNs.
+bool SameBits(std::span<const float> a, std::span<const float> b);
+
 }  // namespace lem

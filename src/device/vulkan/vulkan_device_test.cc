@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <numeric>
 
 #include "device/reference.h"
 #include "device/testing/tiny_graph.h"
@@ -72,8 +73,8 @@ class Session {
   // Logits of every row.
   Result<std::vector<float>> Step(Executable& executable, std::span<const int32_t> tokens,
                                   std::span<const SequenceRows> rows) {
-    std::vector<int32_t> outputs;
-    for (size_t i = 0; i < tokens.size(); ++i) outputs.push_back(static_cast<int32_t>(i));
+    std::vector<int32_t> outputs(tokens.size());
+    std::iota(outputs.begin(), outputs.end(), 0);
     auto* logits = reinterpret_cast<float*>(allocations_.back().data());
     const ValueBinding values[] = {{graph_.logits, logits}};
     const Bindings bindings{tokens, rows, outputs, kv_->base(), kv_->block_bytes(), values};
@@ -87,8 +88,8 @@ class Session {
 
   // A sequence in steps of the given sizes.
   std::vector<float> Run(std::span<const int32_t> tokens, std::span<const int64_t> step_sizes, Phase phase) {
-    std::vector<BlockId> blocks;
-    for (size_t i = 0; i < tokens.size() / kKvBlockTokens + 1; ++i) blocks.push_back(*kv_->Allocate());
+    std::vector<BlockId> blocks(tokens.size() / kKvBlockTokens + 1);
+    for (BlockId& block : blocks) block = *kv_->Allocate();
     std::reverse(blocks.begin(), blocks.end());
     std::vector<float> all;
     int64_t position = 0;
@@ -151,9 +152,7 @@ TEST_P(VulkanDeviceTest, BitsDoNotDependOnSteps) {
       const std::vector<float> whole = session.Run(tokens, std::vector<int64_t>{70}, phase);
       for (const std::vector<int64_t>& steps : {std::vector<int64_t>{7, 33, 1, 29}, {1, 1, 5, 63}, {64, 3, 3}}) {
         const std::vector<float> cut = session.Run(tokens, steps, phase);
-        ASSERT_EQ(whole.size(), cut.size());
-        EXPECT_EQ(std::memcmp(whole.data(), cut.data(), whole.size() * sizeof(float)), 0)
-            << "phase " << static_cast<int>(phase) << ", steps of " << steps[0];
+        EXPECT_TRUE(SameBits(whole, cut)) << "phase " << static_cast<int>(phase) << ", steps of " << steps[0];
       }
     }
   }
@@ -171,8 +170,8 @@ TEST_P(VulkanDeviceTest, BatchMatesDoNotChangeBits) {
     const std::vector<int32_t> table_a{3, 1}, table_b{0, 7, 2};
     const SequenceRows rows[] = {{0, 20, 0, table_a}, {20, 40, 0, table_b}};
     const std::vector<float> both = *session.Step(*executable, tokens, rows);
-    EXPECT_EQ(std::memcmp(both.data(), first.data(), first.size() * sizeof(float)), 0);
-    EXPECT_EQ(std::memcmp(both.data() + first.size(), second.data(), second.size() * sizeof(float)), 0);
+    EXPECT_TRUE(SameBits(std::span(both).first(first.size()), first));
+    EXPECT_TRUE(SameBits(std::span(both).subspan(first.size()), second));
   }
 }
 

@@ -1,6 +1,7 @@
 #include "executor/testing/placed_session.h"
 
 #include <cstring>
+#include <numeric>
 
 #include "base/check.h"
 #include "device/testing/tiny_graph.h"
@@ -36,8 +37,8 @@ void PlacedSession::Reset() {
 }
 
 Status PlacedSession::Step(std::span<const int32_t> tokens, Phase phase) {
-  std::vector<int32_t> outputs;
-  for (size_t i = 0; i < tokens.size(); ++i) outputs.push_back(static_cast<int32_t>(i));
+  std::vector<int32_t> outputs(tokens.size());
+  std::iota(outputs.begin(), outputs.end(), 0);
   const SequenceRows rows[] = {{0, static_cast<int64_t>(tokens.size()), position_, blocks_}};
   const Bindings bindings{tokens, rows, outputs, kv_->base(), kv_->block_bytes(), {}};
   Executor& executor = *executors_[static_cast<size_t>(phase)];

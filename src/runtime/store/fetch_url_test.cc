@@ -43,7 +43,7 @@ class FetchUrlTest : public testing::Test {
     served_ = content_;
     http::Router router;
     router.Add("GET", "/{path*}",
-               [this](http::Request request, http::Responder responder) { Serve(request, responder); });
+               [this](const http::Request& request, const http::Responder& responder) { Serve(request, responder); });
     server_.emplace(std::move(router));
     ::setenv("HF_ENDPOINT", fmt::format("http://127.0.0.1:{}", server_->port()).c_str(), 1);
     options_.models_folder = dir_ / "models";
