@@ -10,6 +10,7 @@
 
 #include "apps/lem-bench/interface_bench.h"
 #include "apps/lem-bench/model_bench.h"
+#include "apps/lem-bench/npu_bench.h"
 #include "base/cpu_info.h"
 #include "base/json.h"
 #include "kernels/kernels.h"
@@ -102,6 +103,8 @@ int Main(int argc, char** argv) {
       ->capture_default_str()
       ->check(CLI::Range(1, 1'000'000));
   interface_command->add_flag("--json", json, "Print a JSON array with one object a test");
+  NpuBenchOptions npu_options;
+  const CLI::App* npu_command = AddNpuCommand(app, npu_options);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -111,8 +114,9 @@ int Main(int argc, char** argv) {
     options.prefill_sizes = {512};
     options.decode_sizes = {64};
   }
-  const Status status = *interface_command ? RunInterface(options.model, options.num_threads, num_steps, json)
-                                           : RunModelBench(options, json);
+  const Status status = *npu_command         ? RunNpuBench(npu_options)
+                        : *interface_command ? RunInterface(options.model, options.num_threads, num_steps, json)
+                                             : RunModelBench(options, json);
   if (status.ok()) return 0;
   fmt::print(stderr, "lem-bench: {}\n", status.message());
   return 1;

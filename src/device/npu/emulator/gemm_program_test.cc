@@ -4,50 +4,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <map>
 #include <random>
-#include <sstream>
+#include <tuple>
 
-#include "base/file.h"
 #include "device/npu/emulator/gemm_execute.h"
+#include "device/npu/published_points.h"
 #include "tensor/half.h"
 
 namespace lem {
 namespace {
-
-using Row = std::map<std::string, std::string>;
-
-std::vector<Row> ReadCsv(const std::string& name) {
-  std::istringstream text(*ReadFile(std::string(LEM_SOURCE_DIR) + "/tests/data/npu/" + name));
-  std::vector<std::string> keys;
-  std::vector<Row> rows;
-  for (std::string line; std::getline(text, line);) {
-    if (line.starts_with("#")) continue;
-    std::vector<std::string> cells;
-    std::istringstream cut(line);
-    for (std::string cell; std::getline(cut, cell, ',');) cells.push_back(cell);
-    if (keys.empty()) {
-      keys = cells;
-      continue;
-    }
-    Row row;
-    for (size_t i = 0; i < keys.size() && i < cells.size(); ++i) row[keys[i]] = cells[i];
-    rows.push_back(row);
-  }
-  return rows;
-}
-
-GemmConfig ConfigOf(const Row& row) {
-  GemmConfig config;
-  config.in = *ParseNpuType(row.at("input_dtype"));
-  config.out = *ParseNpuType(row.at("output_dtype"));
-  config.tile = {std::stol(row.at("tile_m")), std::stol(row.at("tile_k")), std::stol(row.at("tile_n"))};
-  config.shape = {4096, 4096, 4096};
-  if (row.contains("M")) config.shape = {std::stol(row.at("M")), std::stol(row.at("K")), std::stol(row.at("N"))};
-  return config;
-}
 
 GemmProgram Compile(const std::string& generation, const GemmConfig& config) {
   Result<GemmProgram> program = GemmProgram::Compile(**FindNpuGeneration(generation), config);
@@ -57,38 +25,38 @@ GemmProgram Compile(const std::string& generation, const GemmConfig& config) {
 
 TEST(NpuTimingTest, PublishedProductsWithinBounds) {
   double sum = 0;
-  const std::vector<Row> rows = ReadCsv("npu_gemm.csv");
-  ASSERT_EQ(rows.size(), 8u);
-  for (const Row& row : rows) {
-    const GemmProgram program = Compile(row.at("generation"), ConfigOf(row));
-    const double error = program.Tops() / std::stod(row.at("tops")) - 1;
-    EXPECT_LE(std::abs(error), 0.12) << row.at("generation") << " " << row.at("output_dtype");
-    EXPECT_NEAR(program.MacsPerCycle() / std::stod(row.at("mac_per_cycle")), 1, 0.06);
+  ASSERT_EQ(PublishedGemms().size(), 8u);
+  for (const PublishedGemm& point : PublishedGemms()) {
+    const GemmProgram program = Compile(point.generation, point.config);
+    const double error = program.Tops() / point.tops - 1;
+    EXPECT_LE(std::abs(error), 0.12) << point.generation << " " << NpuTypeName(point.config.out);
+    EXPECT_NEAR(program.MacsPerCycle() / point.macs_per_cycle, 1, 0.06);
     sum += std::abs(error);
   }
-  EXPECT_LE(sum / static_cast<double>(rows.size()), 0.05);
+  EXPECT_LE(sum / 8, 0.05);
 }
 
 TEST(NpuTimingTest, PublishedSingleCores) {
-  for (const Row& row : ReadCsv("npu_single_core.csv")) {
-    const GemmProgram program = Compile(row.at("generation"), ConfigOf(row));
-    EXPECT_NEAR(program.MacsPerCycle() / std::stod(row.at("mac_per_cycle")), 1, 0.06) << row.at("generation");
+  ASSERT_EQ(PublishedSingleCores().size(), 6u);
+  for (PublishedGemm point : PublishedSingleCores()) {
+    point.config.shape = {4096, 4096, 4096};
+    const GemmProgram program = Compile(point.generation, point.config);
+    EXPECT_NEAR(program.MacsPerCycle() / point.macs_per_cycle, 1, 0.06) << point.generation;
   }
 }
 
 // Percent lost by a change, as published and as predicted.
 TEST(NpuTimingTest, PublishedAblations) {
-  const std::vector<Row> points = ReadCsv("npu_gemm.csv");
-  const auto point = [&](const std::string& generation, const std::string& in, const std::string& out) {
-    const auto found = std::ranges::find_if(points, [&](const Row& row) {
-      return row.at("generation") == generation && row.at("input_dtype") == in && row.at("output_dtype") == out;
+  const auto point = [](const std::string& generation, NpuType in, NpuType out) {
+    const auto found = std::ranges::find_if(PublishedGemms(), [&](const PublishedGemm& p) {
+      return p.generation == generation && p.config.in == in && p.config.out == out;
     });
-    return ConfigOf(*found);
+    return found->config;
   };
   const auto loss = [](const std::string& generation, const GemmConfig& before, const GemmConfig& after) {
     return 100 * (1 - Compile(generation, after).Tops() / Compile(generation, before).Tops());
   };
-  GemmConfig base = point("xdna", "bf16", "bf16"), changed = base;
+  GemmConfig base = point("xdna", NpuType::kBf16, NpuType::kBf16), changed = base;
   changed.contiguous = 56;
   EXPECT_NEAR(loss("xdna", base, changed), 59.3, 10);
   changed = base;
@@ -100,7 +68,7 @@ TEST(NpuTimingTest, PublishedAblations) {
   EXPECT_NEAR(100 * (1 - double_c / Compile("xdna", base).Tops()), 11.5, 10);
   EXPECT_LT(double_c, Compile("xdna", base).Tops());
 
-  base = point("xdna2", "i8", "i16"), changed = base;
+  base = point("xdna2", NpuType::kI8, NpuType::kI16), changed = base;
   changed.overlap_descriptors = false;
   EXPECT_NEAR(loss("xdna2", base, changed), 27.8, 10);
   changed = base;
@@ -108,9 +76,10 @@ TEST(NpuTimingTest, PublishedAblations) {
   EXPECT_NEAR(100 * (1 - CompileBestGemm(**FindNpuGeneration("xdna2"), changed, base.tile)->Tops() /
                              Compile("xdna2", base).Tops()),
               15.2, 10);
-  const std::tuple<const char*, const char*, const char*, double> row_major[] = {
-      {"xdna", "i8", "i8", 4.8},   {"xdna", "i8", "i16", 4.4},   {"xdna", "bf16", "bf16", 0.6},
-      {"xdna2", "i8", "i8", 19.1}, {"xdna2", "i8", "i16", 25.2}, {"xdna2", "bf16", "bf16", 8.7}};
+  const std::tuple<const char*, NpuType, NpuType, double> row_major[] = {
+      {"xdna", NpuType::kI8, NpuType::kI8, 4.8},     {"xdna", NpuType::kI8, NpuType::kI16, 4.4},
+      {"xdna", NpuType::kBf16, NpuType::kBf16, 0.6}, {"xdna2", NpuType::kI8, NpuType::kI8, 19.1},
+      {"xdna2", NpuType::kI8, NpuType::kI16, 25.2},  {"xdna2", NpuType::kBf16, NpuType::kBf16, 8.7}};
   for (const auto& [generation, in, out, published] : row_major) {
     base = point(generation, in, out), changed = base;
     changed.b_row_major = true;

@@ -1,0 +1,33 @@
+// lem-bench npu: what the NPU emulator predicts, alone or beside published measurements. All times and energies are
+// emulated (virtual clock, modelled power of the NPU's rail); the wall clock plays no part.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "base/status.h"
+
+namespace CLI {
+class App;
+}
+
+namespace lem {
+
+struct NpuBenchOptions {
+  std::string generation = "xdna2";
+  std::string input = "i8", output = "i32";
+  std::string tile, shape;  // "m,k,n"; an empty shape: the table; an empty tile: the fastest
+  std::string b_layout = "column";
+  bool no_descriptor_overlap = false;
+  bool double_buffer_c = false;
+  int64_t contiguous = 0;
+  bool json = false;
+};
+
+// Adds the command "npu" to the program's.
+CLI::App* AddNpuCommand(CLI::App& app, NpuBenchOptions& options);
+// Prints. Errors: InvalidArgument, ResourceExhausted (what does not fit, with the number).
+Status RunNpuBench(const NpuBenchOptions& options);
+
+}  // namespace lem
