@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "device/cpu/cpu_device.h"
+#include "device/npu/npu_device.h"
 #include "device/vulkan/vulkan_device.h"
 
 namespace lem {
@@ -14,6 +15,7 @@ DeviceListing ListDevices(const KernelTable& kernels) {
   VulkanListing vulkan = ListVulkanDevices();
   std::ranges::move(vulkan.devices, std::back_inserter(listing.devices));
   std::ranges::move(vulkan.missing, std::back_inserter(listing.missing));
+  listing.devices.push_back(NpuEmulatedCaps(NpuDeviceOptionsFromEnvironment(), kernels));
   return listing;
 }
 
@@ -25,6 +27,12 @@ Result<std::unique_ptr<Device>> OpenDevice(std::string_view id, const DeviceHost
     Result<std::unique_ptr<VulkanDevice>> device = OpenVulkanDevice(id, host.memory, options);
     if (device.ok()) return std::unique_ptr<Device>(std::move(*device));
     if (device.status().code() != StatusCode::kNotFound) return device.status();
+  }
+  if (id == "npu-emu") {
+    LEM_ASSIGN_OR_RETURN(
+        std::unique_ptr<NpuEmulatedDevice> device,
+        MakeNpuEmulatedDevice(NpuDeviceOptionsFromEnvironment(), host.pool, host.kernels, host.memory));
+    return std::unique_ptr<Device>(std::move(device));
   }
   std::vector<std::string> ids;
   const DeviceListing listing = ListDevices(host.kernels);

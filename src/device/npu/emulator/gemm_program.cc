@@ -310,11 +310,12 @@ Result<GemmProgram> CompileBestGemm(const NpuGeneration& generation, GemmConfig 
           // Whole scale groups in a step.
           if (config.scale_group > 0 && k % config.scale_group != 0) continue;
           if (L1Bytes(config) > generation.l1_usable_bytes()) break;
-          Result<GemmProgram> program = GemmProgram::Compile(generation, config);
-          if (!program.ok()) continue;
-          if (!best || program->cost().seconds < best_s) {
+          GemmProgram program(generation, config);
+          if (!program.CheckTypesAndGranules().ok() || !program.CheckMemories().ok()) continue;
+          program.Predict();
+          if (!best || program.cost().seconds < best_s) {
             best = config;
-            best_s = program->cost().seconds;
+            best_s = program.cost().seconds;
           }
         }
       }

@@ -82,6 +82,7 @@ class GemmProgram {
   double Tops() const;
 
  private:
+  friend Result<GemmProgram> CompileBestGemm(const NpuGeneration&, GemmConfig, std::optional<GemmTile>);
   GemmProgram(const NpuGeneration& generation, const GemmConfig& config) : generation_(&generation), config_(config) {}
   Status CheckTypesAndGranules();
   Status CheckMemories();

@@ -1,0 +1,286 @@
+#include "device/npu/compiler/static_graph.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <mutex>
+#include <tuple>
+
+#include "kernels/kernels.h"
+
+namespace lem {
+namespace {
+
+constexpr std::array<std::string_view, 3> kPrecisionNames = {"int8", "int4", "bf16"};
+constexpr std::array<std::string_view, 4> kModeNames = {"mix", "int8", "int4", "bf16"};
+constexpr size_t kAlignment = 64;
+constexpr int64_t kFirstContext = 256;
+// Of the multipliers' peak: products over one head are short in k or in n.
+constexpr double kAttentionEfficiency = 0.5;
+
+// The fastest tiling of a shape, looked for once in a process.
+Result<GemmProgram> BestGemm(const NpuGeneration& generation, const GemmConfig& config) {
+  using Key = std::tuple<const NpuGeneration*, NpuType, int64_t, int64_t, int64_t, int64_t, int64_t>;
+  static std::mutex mutex;
+  static std::map<Key, GemmConfig> found;
+  const Key key{&generation,    config.in,          config.shape.m,    config.shape.k,
+                config.shape.n, config.weight_bits, config.scale_group};
+  {
+    const std::lock_guard lock(mutex);
+    if (const auto it = found.find(key); it != found.end()) return GemmProgram::Compile(generation, it->second);
+  }
+  LEM_ASSIGN_OR_RETURN(GemmProgram program, CompileBestGemm(generation, config));
+  const std::lock_guard lock(mutex);
+  found.emplace(key, program.config());
+  return program;
+}
+
+// An op that the vector units do: `cycles` of one vector of lanes for each of `elements`, `bytes` to and from memory.
+NpuCost VectorCost(const NpuGeneration& g, double elements, double cycles, double bytes, bool launched) {
+  NpuCost cost;
+  const double lanes = static_cast<double>(g.cores() * g.vector_lanes_f32) * g.clock_hz;
+  // What fits half of the MemTiles never leaves the array.
+  if (elements <= 0) return cost;
+  if (bytes < static_cast<double>(g.memtile_bytes * g.columns) / 2) bytes = 0;
+  cost.seconds =
+      std::max(elements * cycles / lanes, bytes / (g.dram_bytes_per_s * 0.75)) + (launched ? g.op_overhead_s : 0.0);
+  cost.dram_bytes = bytes;
+  cost.joules = g.idle_w * cost.seconds + bytes * g.joule_per_dram_byte +
+                elements * cycles * g.joule_per_mac[static_cast<size_t>(NpuType::kBf16)];
+  return cost;
+}
+
+class Planner {
+ public:
+  Planner(const NpuGeneration& generation, const Graph& model, const Segment& segment,
+          const StaticGraphOptions& options)
+      : g_(generation), model_(model), options_(options) {
+    graph_.model = &model;
+    graph_.segment = segment;
+  }
+
+  Result<StaticGraph> Run(int64_t tokens, int64_t outputs) {
+    graph_.tokens = tokens;
+    graph_.outputs = outputs;
+    PlaceValues();
+    for (int32_t i = graph_.segment.op_begin; i < graph_.segment.op_end; ++i) {
+      const Op& op = model_.ops[static_cast<size_t>(i)];
+      StaticOp planned{.op_idx = i};
+      LEM_TRY(std::visit([&](const auto& body) { return Plan(op, body, planned); }, op.body));
+      graph_.ops.push_back(planned);
+    }
+    return std::move(graph_);
+  }
+
+ private:
+  const Value& value(ValueId id) const { return model_.values[static_cast<size_t>(id)]; }
+  int64_t rows(ValueId id) const { return value(id).rows == Rows::kTokens ? graph_.tokens : graph_.outputs; }
+  double Elements(ValueId id) const { return static_cast<double>(rows(id) * value(id).cols); }
+
+  // First fit into one memory: a value takes the lowest gap that is free from its writing to its last reading.
+  void PlaceValues() {
+    const size_t count = model_.values.size();
+    graph_.values.resize(count);
+    std::vector<int32_t> born(count, kNone), dies(count, kNone);
+    for (int32_t i = graph_.segment.op_begin; i < graph_.segment.op_end; ++i) {
+      const OpBody& body = model_.ops[static_cast<size_t>(i)].body;
+      for (const ValueId in : OpInputs(body)) dies[static_cast<size_t>(in)] = i;
+      born[static_cast<size_t>(OpOutput(body))] = i;
+      dies[static_cast<size_t>(OpOutput(body))] = i;
+    }
+    const SegmentBoundary boundary = FindBoundary(model_, graph_.segment);
+    for (const auto& side : {boundary.inputs, boundary.outputs}) {
+      for (const ValueId id : side) graph_.values[static_cast<size_t>(id)].boundary = true;
+    }
+    struct Placed {
+      size_t begin, end;
+      int32_t dies;
+    };
+    std::vector<Placed> live;
+    for (int32_t i = graph_.segment.op_begin; i < graph_.segment.op_end; ++i) {
+      const ValueId out = OpOutput(model_.ops[static_cast<size_t>(i)].body);
+      StaticValue& placed = graph_.values[static_cast<size_t>(out)];
+      std::erase_if(live, [&](const Placed& p) { return p.dies < i; });
+      if (placed.boundary) continue;
+      const size_t bytes =
+          (static_cast<size_t>(rows(out) * value(out).cols) * sizeof(float) + kAlignment - 1) / kAlignment * kAlignment;
+      std::ranges::sort(live, {}, &Placed::begin);
+      size_t offset = 0;
+      for (const Placed& p : live) {
+        if (offset + bytes <= p.begin) break;
+        offset = std::max(offset, p.end);
+      }
+      placed.offset_bytes = offset;
+      live.push_back({offset, offset + bytes, dies[static_cast<size_t>(out)]});
+      graph_.activation_bytes = std::max(graph_.activation_bytes, offset + bytes);
+    }
+    for (size_t id = 0; id < count; ++id) {
+      StaticValue& placed = graph_.values[id];
+      if (born[id] == kNone && dies[id] == kNone) continue;
+      placed.value = static_cast<ValueId>(id);
+      placed.rows = rows(placed.value);
+      placed.cols = model_.values[id].cols;
+    }
+  }
+
+  Status Plan(const Op& op, const LinearOp& body, StaticOp& planned) {
+    planned.precision = PrecisionOf(options_.compile, model_, op);
+    if (rows(body.in) == 0) return OkStatus();
+    GemmConfig config;
+    config.shape = {rows(body.in), value(body.in).cols, value(body.out).cols};
+    config.in = planned.precision == NpuPrecision::kBf16 ? NpuType::kBf16 : NpuType::kI8;
+    config.out = NpuType::kF32;
+    if (config.in == NpuType::kI8) config.scale_group = options_.compile.scale_group;
+    config.weight_bits = planned.precision == NpuPrecision::kInt4 ? 4 : options_.weight_bits;
+    Result<GemmProgram> program = BestGemm(g_, config);
+    if (!program.ok()) {
+      return std::move(program).status().WithContext(
+          fmt::format("weight {} does not fit the NPU", model_.weights[static_cast<size_t>(body.weight)].name));
+    }
+    planned.gemm = program->config();
+    const GemmCost& cost = program->cost();
+    planned.cost = {cost.seconds + g_.op_overhead_s, cost.joules + g_.idle_w * g_.op_overhead_s, cost.macs,
+                    cost.dram_bytes};
+    const double macs = static_cast<double>(config.shape.k) * static_cast<double>(config.shape.n);
+    (config.in == NpuType::kI8 ? graph_.macs_int8 : graph_.macs_bf16) += macs;
+    return OkStatus();
+  }
+
+  // Rotation, gated products and sums run in the cores that make or take their values.
+  Status Vector(StaticOp& planned, double elements, double multiply_adds, double exps, double bytes, bool launched) {
+    planned.cost =
+        VectorCost(g_, elements, multiply_adds * g_.multiply_add_cycles + exps * g_.exp_cycles, bytes, launched);
+    return OkStatus();
+  }
+  Status Plan(const Op&, const EmbedOp& body, StaticOp& planned) {
+    return Vector(planned, Elements(body.out), 1, 0, Elements(body.out) * 4, true);
+  }
+  Status Plan(const Op&, const RmsNormOp& body, StaticOp& planned) {
+    // Norms of heads run with the rotation.
+    const bool launched = body.group == value(body.in).cols;
+    return Vector(planned, Elements(body.in), 4, 0, Elements(body.in) * 8, launched);
+  }
+  Status Plan(const Op&, const RopeOp& body, StaticOp& planned) {
+    return Vector(planned, Elements(body.in), 2, 0, 0, false);
+  }
+  Status Plan(const Op&, const GluOp& body, StaticOp& planned) {
+    return Vector(planned, Elements(body.out), 3, 1, Elements(body.out) * 12, false);
+  }
+  Status Plan(const Op&, const AddOp& body, StaticOp& planned) {
+    return Vector(planned, Elements(body.out), 1, 0, Elements(body.out) * 12, false);
+  }
+  Status Plan(const Op&, const SelectOutputsOp& body, StaticOp& planned) {
+    return Vector(planned, Elements(body.out), 0, 0, 0, false);
+  }
+  Status Plan(const Op&, const SoftcapOp& body, StaticOp& planned) {
+    return Vector(planned, Elements(body.out), 2, 1, 0, false);
+  }
+  Status Plan(const Op&, const ConcatOp& body, StaticOp& planned) {
+    return Vector(planned, Elements(body.out), 1, 0, 0, false);
+  }
+  Status Plan(const Op&, const PagedAttentionOp& body, StaticOp& planned) {
+    if (model_.kv.head_dim % 16 != 0 || model_.kv.head_dim > kMaxHeadDim) {
+      return Unimplemented("the NPU's attention takes heads of a multiple of 16 up to {}, not {}", kMaxHeadDim,
+                           model_.kv.head_dim);
+    }
+    graph_.attentions.push_back({body.num_heads, body.window});
+    graph_.kv_bits = options_.kv_bits;
+    return Vector(planned, Elements(body.q), 1, 0, 0, true);
+  }
+
+  const NpuGeneration& g_;
+  const Graph& model_;
+  const StaticGraphOptions options_;
+  StaticGraph graph_;
+};
+
+}  // namespace
+
+std::string_view NpuPrecisionName(NpuPrecision precision) { return kPrecisionNames[static_cast<size_t>(precision)]; }
+std::string_view NpuPrecisionModeName(NpuPrecisionMode mode) { return kModeNames[static_cast<size_t>(mode)]; }
+
+Result<NpuPrecisionMode> ParseNpuPrecisionMode(std::string_view name) {
+  for (size_t i = 0; i < kModeNames.size(); ++i) {
+    if (kModeNames[i] == name) return static_cast<NpuPrecisionMode>(i);
+  }
+  return InvalidArgument("'{}' is no precision of the NPU; allowed: {}", name, fmt::join(kModeNames, ", "));
+}
+
+NpuPrecision PrecisionOf(const NpuCompileOptions& options, const Graph& graph, const Op& op) {
+  switch (options.mode) {
+    case NpuPrecisionMode::kInt8:
+      return NpuPrecision::kInt8;
+    case NpuPrecisionMode::kInt4:
+      return NpuPrecision::kInt4;
+    case NpuPrecisionMode::kBf16:
+      return NpuPrecision::kBf16;
+    case NpuPrecisionMode::kMix:
+      break;
+  }
+  if (op.part == Part::kHead) return NpuPrecision::kBf16;
+  const auto* linear = std::get_if<LinearOp>(&op.body);
+  const bool narrows = linear != nullptr && graph.values[static_cast<size_t>(linear->in)].cols >
+                                                graph.values[static_cast<size_t>(linear->out)].cols;
+  return op.part == Part::kFeedForward && narrows ? NpuPrecision::kBf16 : NpuPrecision::kInt8;
+}
+
+int64_t NpuTokenBucket(int64_t num_tokens) {
+  const auto found = std::ranges::lower_bound(kNpuTokenBuckets, num_tokens);
+  return found == std::end(kNpuTokenBuckets) ? *(found - 1) : *found;
+}
+
+int64_t NpuContextBucket(int64_t context) {
+  int64_t bucket = kFirstContext;
+  while (bucket < context) bucket *= 2;
+  return bucket;
+}
+
+NpuCost& NpuCost::operator+=(const NpuCost& other) {
+  seconds += other.seconds;
+  joules += other.joules;
+  macs += other.macs;
+  dram_bytes += other.dram_bytes;
+  return *this;
+}
+
+// Keys and values come page by page; scores and their exponentials stay in the cores. Every row is computed against the
+// whole padded context, or window, because the graph is static.
+NpuCost StaticGraph::Cost(const NpuGeneration& g, std::span<const Load> sequences) const {
+  NpuCost total;
+  for (const StaticOp& op : ops) total += op.cost;
+  const double head_dim = static_cast<double>(model->kv.head_dim);
+  const double kv_cols = static_cast<double>(model->kv.num_kv_heads) * head_dim;
+  const auto bf16 = static_cast<size_t>(NpuType::kBf16);
+  for (const Attention& attention : attentions) {
+    double seen = 0, bytes = 0;  // (row, key) pairs; bytes of keys and values
+    int64_t rows_left = tokens;
+    for (const Load& load : sequences) {
+      int64_t context = NpuContextBucket(load.context);
+      if (attention.window > 0) context = std::min(context, NpuContextBucket(attention.window + load.rows));
+      seen += static_cast<double>(load.rows * context);
+      bytes += static_cast<double>(context) * 2 * kv_cols * static_cast<double>(kv_bits) / 8;
+      rows_left -= load.rows;
+    }
+    seen += static_cast<double>(std::max<int64_t>(0, rows_left) * kFirstContext);
+    NpuCost cost;
+    cost.macs = 2 * seen * head_dim * static_cast<double>(attention.num_heads);
+    cost.dram_bytes = bytes;
+    const double cores = static_cast<double>(g.cores()) * g.clock_hz;
+    const double exps = seen * static_cast<double>(attention.num_heads);
+    const double compute_s = cost.macs / (g.macs_per_cycle[bf16] * kAttentionEfficiency * cores) +
+                             exps * g.exp_cycles / (static_cast<double>(g.vector_lanes_f32) * cores);
+    const double efficiency =
+        static_cast<double>(g.burst_bytes) / (static_cast<double>(g.burst_bytes) + g.burst_overhead_bytes);
+    cost.seconds = std::max(compute_s, bytes / (g.dram_bytes_per_s * efficiency));
+    cost.joules = g.idle_w * cost.seconds + cost.macs * g.joule_per_mac[bf16] + bytes * g.joule_per_dram_byte;
+    total += cost;
+  }
+  return total;
+}
+
+Result<StaticGraph> PlanStaticGraph(const NpuGeneration& generation, const Graph& model, const Segment& segment,
+                                    int64_t tokens, int64_t outputs, const StaticGraphOptions& options) {
+  return Planner(generation, model, segment, options).Run(tokens, outputs);
+}
+
+}  // namespace lem
