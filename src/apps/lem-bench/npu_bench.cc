@@ -9,6 +9,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "apps/lem-bench/npu_accuracy.h"
 #include "base/json.h"
 #include "device/npu/emulator/gemm_program.h"
 #include "device/npu/published_points.h"
@@ -134,6 +135,56 @@ Status PrintTable(bool json) {
   return OkStatus();
 }
 
+Status RunAccuracy(const NpuBenchOptions& options) {
+  NpuAccuracyOptions wanted;
+  wanted.model = options.accuracy_model;
+  wanted.text = options.text;
+  wanted.golden = options.golden;
+  wanted.generation = options.generation;
+  wanted.max_tokens = options.max_tokens;
+  wanted.scale_group = options.scale_group;
+  wanted.reference_tokens = options.reference_tokens;
+  wanted.modes = {NpuPrecisionMode::kMix, NpuPrecisionMode::kInt8, NpuPrecisionMode::kBf16};
+  if (!options.modes.empty()) {
+    wanted.modes.clear();
+    for (const std::string& name : options.modes) {
+      LEM_ASSIGN_OR_RETURN(wanted.modes.emplace_back(), ParseNpuPrecisionMode(name));
+    }
+  }
+  LEM_ASSIGN_OR_RETURN(const NpuAccuracyReport report, MeasureNpuAccuracy(wanted));
+  const auto percent = [](double part, double whole) { return whole > 0 ? 100 * part / whole : 0.0; };
+  JsonWriter out;
+  out.BeginObject().Key("emulated").Bool(true).Key("model").String(wanted.model.filename().string());
+  out.Key("tokens").Int(report.num_tokens).Key("perplexity_f32").Double(report.perplexity);
+  out.Key("greedy_tokens").Int(report.num_greedy).Key("greedy_agreed_f32").Int(report.greedy_agreed);
+  out.Key("cpu_nmse").Double(report.cpu_error).Key("modes").BeginArray();
+  if (!options.json) {
+    fmt::print("{}: {} tokens, perplexity {:.4f} in float32 on the CPU; {} of {} golden tokens agree\n",
+               wanted.model.filename().string(), report.num_tokens, report.perplexity, report.greedy_agreed,
+               report.num_greedy);
+    if (wanted.reference_tokens > 0) fmt::print("CPU against the scalar reference: NMSE {:.2e}\n", report.cpu_error);
+  }
+  for (const NpuAccuracyResult& mode : report.modes) {
+    const double change = percent(mode.perplexity - report.perplexity, report.perplexity);
+    const double agreed = percent(static_cast<double>(mode.greedy_agreed), static_cast<double>(report.num_greedy));
+    if (!options.json) {
+      fmt::print(
+          "{:<5} int8 {:5.1f} % of products, logits NMSE {:.2e}, perplexity {:.4f} ({:+.2f} %), greedy {:.1f} %, "
+          "{:.2f} s and {:.2f} J (emulated)\n",
+          NpuPrecisionModeName(mode.mode), 100 * mode.int8_share, mode.logits_error, mode.perplexity, change, agreed,
+          mode.virtual_seconds, mode.virtual_joules);
+    }
+    out.BeginObject().Key("mode").String(NpuPrecisionModeName(mode.mode)).Key("int8_share").Double(mode.int8_share);
+    out.Key("logits_nmse").Double(mode.logits_error).Key("perplexity").Double(mode.perplexity);
+    out.Key("perplexity_change_percent").Double(change).Key("greedy_agreed_percent").Double(agreed);
+    out.Key("virtual_seconds").Double(mode.virtual_seconds).Key("virtual_joules").Double(mode.virtual_joules);
+    out.EndObject();
+  }
+  out.EndArray().EndObject();
+  if (options.json) fmt::print("{}\n", out.text());
+  return OkStatus();
+}
+
 }  // namespace
 
 CLI::App* AddNpuCommand(CLI::App& app, NpuBenchOptions& options) {
@@ -154,11 +205,22 @@ CLI::App* AddNpuCommand(CLI::App& app, NpuBenchOptions& options) {
   command->add_option("--contiguous", options.contiguous, "Elements of K read in one run; 0 = the best")
       ->capture_default_str()
       ->check(CLI::Range(0, 1 << 20));
+  command->add_option("--accuracy", options.accuracy_model, "A .gguf file: measure what the NPU's number formats cost");
+  command->add_option("--text", options.text, "With --accuracy: a text for perplexity (tests/data/text/alice.txt)");
+  command->add_option("--golden", options.golden, "With --accuracy: a file of tests/golden/*.logits.json");
+  command->add_option("--mode", options.modes, "With --accuracy: mix, int8, int4, bf16; may be repeated");
+  command->add_option("--max-tokens", options.max_tokens, "With --accuracy: of the text; 0 = all");
+  command->add_option("--scale-group", options.scale_group, "With --accuracy: elements of K that share a scale")
+      ->capture_default_str()
+      ->check(CLI::Range(16, 256));
+  command->add_option("--reference-tokens", options.reference_tokens,
+                      "With --accuracy: also compare the CPU with the slow scalar reference over so many tokens");
   command->add_flag("--json", options.json, "Print JSON");
   return command;
 }
 
 Status RunNpuBench(const NpuBenchOptions& options) {
+  if (!options.accuracy_model.empty()) return RunAccuracy(options);
   return options.shape.empty() ? PrintTable(options.json) : RunOne(options);
 }
 

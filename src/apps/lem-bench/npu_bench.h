@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 
@@ -22,6 +23,10 @@ struct NpuBenchOptions {
   bool no_descriptor_overlap = false;
   bool double_buffer_c = false;
   int64_t contiguous = 0;
+  std::filesystem::path accuracy_model;  // not empty: measure what the number formats cost
+  std::filesystem::path text, golden;
+  std::vector<std::string> modes;  // empty: mix, int8, bf16
+  int64_t max_tokens = 0, scale_group = 32, reference_tokens = 0;
   bool json = false;
 };
 
