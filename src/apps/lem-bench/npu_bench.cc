@@ -12,6 +12,7 @@
 #include "apps/lem-bench/npu_accuracy.h"
 #include "base/json.h"
 #include "device/npu/emulator/gemm_program.h"
+#include "device/npu/llm_prediction.h"
 #include "device/npu/published_points.h"
 
 namespace lem {
@@ -135,6 +136,30 @@ Status PrintTable(bool json) {
   return OkStatus();
 }
 
+Status PrintLlms(bool json) {
+  JsonWriter out;
+  out.BeginObject().Key("emulated").Bool(true).Key("points").BeginArray();
+  if (!json) fmt::print("Language models on XDNA 2 against published speeds (all predictions are emulated)\n");
+  for (const PublishedLlm& point : PublishedLlms()) {
+    if (!point.fit) continue;
+    LEM_ASSIGN_OR_RETURN(const LlmPrediction prediction, PredictLlm(point));
+    const double error = 100 * (prediction.tokens_per_s / point.tokens_per_s - 1);
+    if (!json) {
+      fmt::print("{:<14} {:<8} context {:>6}  predicted {:8.1f} tok/s published {:8.1f} {:+6.1f} %  {:.2f} W rail\n",
+                 point.model, point.phase, point.context, prediction.tokens_per_s, point.tokens_per_s, error,
+                 prediction.rail_w);
+    }
+    out.BeginObject().Key("soc").String(point.soc).Key("engine").String(point.engine);
+    out.Key("model").String(point.model).Key("phase").String(point.phase).Key("context").Int(point.context);
+    out.Key("predicted_tokens_per_s").Double(prediction.tokens_per_s);
+    out.Key("published_tokens_per_s").Double(point.tokens_per_s).Key("error_percent").Double(error);
+    out.Key("rail_w").Double(prediction.rail_w).EndObject();
+  }
+  out.EndArray().EndObject();
+  if (json) fmt::print("{}\n", out.text());
+  return OkStatus();
+}
+
 Status RunAccuracy(const NpuBenchOptions& options) {
   NpuAccuracyOptions wanted;
   wanted.model = options.accuracy_model;
@@ -205,6 +230,7 @@ CLI::App* AddNpuCommand(CLI::App& app, NpuBenchOptions& options) {
   command->add_option("--contiguous", options.contiguous, "Elements of K read in one run; 0 = the best")
       ->capture_default_str()
       ->check(CLI::Range(0, 1 << 20));
+  command->add_flag("--llm", options.llm, "The table of published language-model speeds");
   command->add_option("--accuracy", options.accuracy_model, "A .gguf file: measure what the NPU's number formats cost");
   command->add_option("--text", options.text, "With --accuracy: a text for perplexity (tests/data/text/alice.txt)");
   command->add_option("--golden", options.golden, "With --accuracy: a file of tests/golden/*.logits.json");
@@ -221,6 +247,7 @@ CLI::App* AddNpuCommand(CLI::App& app, NpuBenchOptions& options) {
 
 Status RunNpuBench(const NpuBenchOptions& options) {
   if (!options.accuracy_model.empty()) return RunAccuracy(options);
+  if (options.llm) return PrintLlms(options.json);
   return options.shape.empty() ? PrintTable(options.json) : RunOne(options);
 }
 

@@ -27,6 +27,7 @@ struct NpuBenchOptions {
   std::filesystem::path text, golden;
   std::vector<std::string> modes;  // empty: mix, int8, bf16
   int64_t max_tokens = 0, scale_group = 32, reference_tokens = 0;
+  bool llm = false;  // language models beside published speeds
   bool json = false;
 };
 

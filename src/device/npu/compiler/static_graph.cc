@@ -130,6 +130,7 @@ class Planner {
     config.shape = {rows(body.in), value(body.in).cols, value(body.out).cols};
     config.in = planned.precision == NpuPrecision::kBf16 ? NpuType::kBf16 : NpuType::kI8;
     config.out = NpuType::kF32;
+    config.b_in_blocks = true;
     if (config.in == NpuType::kI8) config.scale_group = options_.compile.scale_group;
     config.weight_bits = planned.precision == NpuPrecision::kInt4 ? 4 : options_.weight_bits;
     Result<GemmProgram> program = BestGemm(g_, config);

@@ -137,7 +137,7 @@ class Core {
 void ExecuteGemm(const GemmProgram& program, std::span<const std::byte> a, std::span<const std::byte> b,
                  std::span<std::byte> c) {
   const GemmConfig& config = program.config();
-  LEM_CHECK(config.weight_bits == 0 && config.scale_group == 0);
+  LEM_CHECK(config.weight_bits == 0 && config.scale_group == 0 && !config.b_in_blocks);
   const GemmShape& shape = config.shape;
   const GemmShape& padded = program.padded();
   const GemmTile& tile = config.tile;

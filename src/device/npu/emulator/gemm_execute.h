@@ -15,7 +15,7 @@
 namespace lem {
 
 // a: [M, K] rows; b: [K, N] rows if b_row_major, else [N, K] rows; c: [M, N] rows; all without padding.
-// REQUIRES: the sizes of the program's shape and types; no packed weights, no scale groups.
+// REQUIRES: the sizes of the program's shape and types; B not in blocks, no packed weights, no scale groups.
 void ExecuteGemm(const GemmProgram& program, std::span<const std::byte> a, std::span<const std::byte> b,
                  std::span<std::byte> c);
 

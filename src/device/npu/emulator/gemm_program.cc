@@ -124,6 +124,7 @@ Status GemmProgram::CheckTypesAndGranules() {
       config_.tile.k * NpuTypeBytes(config_.in) % granule_bytes != 0) {
     return InvalidArgument("rows of the tile are not whole {}-byte words", granule_bytes);
   }
+  if (config_.b_in_blocks && config_.b_row_major) return InvalidArgument("B lies in blocks or by rows, not both");
   if (config_.contiguous % config_.tile.k != 0 || config_.contiguous < 0) {
     return InvalidArgument("the contiguous run is {} elements of K; it must be a multiple of the tile's k, {}",
                            config_.contiguous, config_.tile.k);
@@ -175,9 +176,11 @@ void GemmProgram::Predict() {
     const double b = WeightBytes(config_, np * kp * static_cast<double>(rounds_m));
     const double c = mp * np * out_bytes;
     const double a_run = static_cast<double>(run) * in_bytes;
-    const double b_run = config_.b_row_major
-                             ? std::min(np * in_bytes, static_cast<double>(n_a_column) * in_bytes * neighbours)
-                             : WeightBytes(config_, static_cast<double>(run));
+    double b_run = WeightBytes(config_, static_cast<double>(run));
+    if (config_.b_in_blocks) b_run *= static_cast<double>(n_a_column);
+    if (config_.b_row_major) {
+      b_run = std::min(np * in_bytes, static_cast<double>(n_a_column) * in_bytes * neighbours);
+    }
     const double c_run = static_cast<double>(n_a_column) * out_bytes * neighbours;
     const double a_rate = g.dram_bytes_per_s * BurstEfficiency(g, a_run);
     const double b_rate = g.dram_bytes_per_s * BurstEfficiency(g, b_run);
@@ -246,7 +249,12 @@ Status GemmProgram::WriteDescriptors() {
                              {granule[1], b_tile_words},
                              {words(granule[2] * in), 1}}});
   } else {
-    descriptors_.push_back({"B from DRAM", {{blocks, run_words}, {n_a_column, k_words}, {run_words, 1}}});
+    if (config_.b_in_blocks) {
+      descriptors_.push_back(
+          {"B from DRAM", {{blocks, n_a_column * run_words}, {n_a_column, run_words}, {run_words, 1}}});
+    } else {
+      descriptors_.push_back({"B from DRAM", {{blocks, run_words}, {n_a_column, k_words}, {run_words, 1}}});
+    }
     descriptors_.push_back({"B to cores",
                             {{t.n / granule[2], granule[2] * run_words},
                              {t.k / granule[1], words(granule[1] * in)},

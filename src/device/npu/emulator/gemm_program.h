@@ -31,6 +31,7 @@ struct GemmConfig {
   GemmTile tile;
   GemmShape shape;
   bool b_row_major = false;  // else column-major: each column of B is one run, as rows of a weight [N, K] are
+  bool b_in_blocks = false;  // or: as a compiler that converts weights lays it out, each column's blocks in one piece
   bool double_buffer_c = false;
   bool overlap_descriptors = true;  // the next round's are written while this one runs
   int64_t contiguous = 0;           // elements of K read in one run: a multiple of k; 0 = what takes least time

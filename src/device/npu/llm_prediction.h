@@ -1,0 +1,21 @@
+// Predicts the speed of published language-model stacks on an NPU by the emulator's cost model: the model's graph is
+// laid out as ours are, with the stack's formats and habits. For comparison with published numbers; nothing runs.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+#include "device/npu/published_points.h"
+
+namespace lem {
+
+struct LlmPrediction {
+  double tokens_per_s = 0;
+  double rail_w = 0;  // mean power of the NPU's own rail, modelled
+};
+
+// Of a point that names its model ("Llama-3.2-1B"), phase and context. Errors: NotFound (an unknown model, named).
+Result<LlmPrediction> PredictLlm(const PublishedLlm& point);
+
+}  // namespace lem
