@@ -67,6 +67,12 @@ Graph BuildGraph(const LlmShape& shape) {
   return b.Finish(logits, {static_cast<int32_t>(shape.layers), shape.kv_heads, shape.head_dim});
 }
 
+Result<const LlmShape*> FindShape(std::string_view model) {
+  const auto* const shape = std::ranges::find(kShapes, model, &LlmShape::name);
+  if (shape == std::end(kShapes)) return NotFound("the sizes of model '{}' are not known here", model);
+  return shape;
+}
+
 Result<StaticGraph> Lay(const NpuGeneration& generation, const Graph& graph, int64_t tokens, int64_t outputs) {
   const StaticGraphOptions options{
       .compile = {.mode = NpuPrecisionMode::kBf16}, .weight_bits = kWeightBits, .kv_bits = kKvBits};
@@ -75,9 +81,13 @@ Result<StaticGraph> Lay(const NpuGeneration& generation, const Graph& graph, int
 
 }  // namespace
 
+Result<Graph> GraphOfPublishedModel(std::string_view model) {
+  LEM_ASSIGN_OR_RETURN(const LlmShape* shape, FindShape(model));
+  return BuildGraph(*shape);
+}
+
 Result<LlmPrediction> PredictLlm(const PublishedLlm& point) {
-  const auto* const shape = std::ranges::find(kShapes, point.model, &LlmShape::name);
-  if (shape == std::end(kShapes)) return NotFound("the sizes of model '{}' are not known here", point.model);
+  LEM_ASSIGN_OR_RETURN(const LlmShape* shape, FindShape(point.model));
   LEM_ASSIGN_OR_RETURN(const NpuGeneration* g, FindNpuGeneration("xdna2"));
   const Graph graph = BuildGraph(*shape);
   NpuCost total;

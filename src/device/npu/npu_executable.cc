@@ -41,8 +41,10 @@ Result<std::vector<NpuChunk>> NpuExecutable::Cut(const Bindings& bindings) const
   }
   std::vector<int64_t> buckets;
   std::vector<double> seconds;
+  // A prompt's few outputs cost the same however it is cut; a batch of answers needs the head in every piece.
+  const bool answers = 2 * bindings.output_rows.size() > bindings.tokens.size();
   for (const int64_t bucket : kNpuTokenBuckets) {
-    const int64_t outputs = bindings.output_rows.empty() ? 0 : 1;
+    const int64_t outputs = answers ? bucket : 0;
     LEM_ASSIGN_OR_RETURN(const StaticGraph* graph, program_->GraphFor(bucket, outputs, context));
     const StaticGraph::Load load{bucket, context};
     buckets.push_back(bucket);
