@@ -204,6 +204,8 @@ class Measurement {
     };
     report_.perplexity = perplexity(0);
     LEM_ASSIGN_OR_RETURN(const NpuGeneration* generation, FindNpuGeneration(options_.generation));
+    std::vector<DType> types;
+    for (const WeightHandle handle : bound_.weights) types.push_back(model_->weights.desc(handle).dtype);
     for (size_t i = 0; i < report_.modes.size(); ++i) {
       NpuAccuracyResult& result = report_.modes[i];
       result.logits_error = sums_[i + 1].error / sums_[i + 1].squares;
@@ -213,9 +215,10 @@ class Measurement {
       result.virtual_joules = stats.joules;
       result.graphs_compiled = stats.graphs_compiled;
       const Segment all{0, static_cast<int32_t>(model_->graph.ops.size())};
-      LEM_ASSIGN_OR_RETURN(const StaticGraph graph, PlanStaticGraph(*generation, model_->graph, all, 1, 1,
-                                                                    {.compile = {result.mode, options_.scale_group}}));
-      result.int8_share = graph.macs_int8 / (graph.macs_int8 + graph.macs_bf16);
+      LEM_ASSIGN_OR_RETURN(const StaticGraph graph,
+                           PlanStaticGraph(*generation, model_->graph, all, 1, 1,
+                                           {.compile = {result.mode, options_.scale_group}, .weight_types = types}));
+      for (size_t p = 0; p < kNumNpuPrecisions; ++p) result.shares[p] = graph.ShareOf(static_cast<NpuPrecision>(p));
     }
     return OkStatus();
   }

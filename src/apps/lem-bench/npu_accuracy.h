@@ -2,6 +2,7 @@
 // the CPU's float32, in the same windows over the same text.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -26,7 +27,8 @@ struct NpuAccuracyOptions {
 
 struct NpuAccuracyResult {
   NpuPrecisionMode mode = NpuPrecisionMode::kMix;
-  double int8_share = 0;    // of the multiplications, without embeddings
+  // Of the multiplications, by NpuPrecision; without embeddings.
+  std::array<double, kNumNpuPrecisions> shares{};
   double logits_error = 0;  // squared differences from float32 over squares of float32
   double perplexity = 0;
   int64_t greedy_agreed = 0;   // tokens of the golden answers that are also this mode's choice, teacher-forced

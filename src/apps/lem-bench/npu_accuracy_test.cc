@@ -31,10 +31,11 @@ TEST(NpuAccuracyTest, SmolLm2) {
   if (options.max_tokens == 0) EXPECT_GE(report->num_tokens, 4000);
   EXPECT_LT(report->cpu_error, 1e-6) << "the CPU stands for the scalar reference";
   for (const NpuAccuracyResult& mode : report->modes) {
-    std::printf("%s: int8 %.1f %% of products, NMSE %.2e, perplexity %.4f (float32 %.4f), greedy %ld of %ld\n",
-                std::string(NpuPrecisionModeName(mode.mode)).c_str(), 100 * mode.int8_share, mode.logits_error,
-                mode.perplexity, report->perplexity, static_cast<long>(mode.greedy_agreed),
-                static_cast<long>(report->num_greedy));
+    std::printf(
+        "%s: %.0f %% int8, %.0f %% int4, %.0f %% bf16, NMSE %.2e, perplexity %.4f (float32 %.4f), greedy %ld of %ld\n",
+        std::string(NpuPrecisionModeName(mode.mode)).c_str(), 100 * mode.shares[0], 100 * mode.shares[1],
+        100 * mode.shares[2], mode.logits_error, mode.perplexity, report->perplexity,
+        static_cast<long>(mode.greedy_agreed), static_cast<long>(report->num_greedy));
     EXPECT_NEAR(mode.perplexity / report->perplexity, 1, 0.02) << NpuPrecisionModeName(mode.mode);
     EXPECT_GE(static_cast<double>(mode.greedy_agreed), 0.9 * static_cast<double>(report->num_greedy));
     EXPECT_LT(mode.logits_error, mode.mode == NpuPrecisionMode::kBf16 ? 1e-4 : 1e-2);

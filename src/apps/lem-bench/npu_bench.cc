@@ -194,12 +194,17 @@ Status RunAccuracy(const NpuBenchOptions& options) {
     const double agreed = percent(static_cast<double>(mode.greedy_agreed), static_cast<double>(report.num_greedy));
     if (!options.json) {
       fmt::print(
-          "{:<5} int8 {:5.1f} % of products, logits NMSE {:.2e}, perplexity {:.4f} ({:+.2f} %), greedy {:.1f} %, "
+          "{:<5} products {:.0f} % int8, {:.0f} % int4, {:.0f} % bf16; logits NMSE {:.2e}, perplexity {:.4f} ({:+.2f} "
+          "%), greedy {:.1f} %, "
           "{:.2f} s and {:.2f} J (emulated)\n",
-          NpuPrecisionModeName(mode.mode), 100 * mode.int8_share, mode.logits_error, mode.perplexity, change, agreed,
-          mode.virtual_seconds, mode.virtual_joules);
+          NpuPrecisionModeName(mode.mode), 100 * mode.shares[0], 100 * mode.shares[1], 100 * mode.shares[2],
+          mode.logits_error, mode.perplexity, change, agreed, mode.virtual_seconds, mode.virtual_joules);
     }
-    out.BeginObject().Key("mode").String(NpuPrecisionModeName(mode.mode)).Key("int8_share").Double(mode.int8_share);
+    out.BeginObject().Key("mode").String(NpuPrecisionModeName(mode.mode)).Key("shares").BeginObject();
+    for (size_t p = 0; p < kNumNpuPrecisions; ++p) {
+      out.Key(NpuPrecisionName(static_cast<NpuPrecision>(p))).Double(mode.shares[p]);
+    }
+    out.EndObject();
     out.Key("logits_nmse").Double(mode.logits_error).Key("perplexity").Double(mode.perplexity);
     out.Key("perplexity_change_percent").Double(change).Key("greedy_agreed_percent").Double(agreed);
     out.Key("virtual_seconds").Double(mode.virtual_seconds).Key("virtual_joules").Double(mode.virtual_joules);

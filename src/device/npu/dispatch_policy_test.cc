@@ -66,14 +66,17 @@ TEST(NpuDispatchPolicyTest, BeatsAlwaysPaddingByAThird) {
   const NpuGeneration& generation = **FindNpuGeneration("xdna2");
   const Graph graph = *GraphOfPublishedModel("Llama-3.2-1B");
   const Segment all{0, static_cast<int32_t>(graph.ops.size())};
+  // A 4-bit file: what most people run.
+  const std::vector<DType> types(graph.weights.size(), DType::kQ4_K);
+  const StaticGraphOptions options{.weight_types = types};
   std::vector<StaticGraph> graphs;
   for (const int64_t bucket : kNpuTokenBuckets) {
-    Result<StaticGraph> planned = PlanStaticGraph(generation, graph, all, bucket, 0, {});
+    Result<StaticGraph> planned = PlanStaticGraph(generation, graph, all, bucket, 0, options);
     ASSERT_TRUE(planned.ok()) << planned.status().ToString();
     graphs.push_back(std::move(*planned));
   }
   // The head runs once for a prompt, whatever the cut.
-  const double head_s = PlanStaticGraph(generation, graph, all, 1, 1, {})->Cost(generation, {}).seconds -
+  const double head_s = PlanStaticGraph(generation, graph, all, 1, 1, options)->Cost(generation, {}).seconds -
                         graphs[0].Cost(generation, {}).seconds;
   const int64_t largest = kNpuTokenBuckets[std::size(kNpuTokenBuckets) - 1];
   double ratio_largest = 0, ratio_next = 0, before = 0, before_context = 0;

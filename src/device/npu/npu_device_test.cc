@@ -222,8 +222,7 @@ TEST(NpuKernelsTest, SameSumsAsTheTileProgram) {
       PackedInt8 packed(kN, kK, kK);
       memory.resize(packed.bytes());
       packed.Attach(memory.data());
-      for (int64_t n = 0; n < kN; ++n)
-        PackInt8Row(packed, n, std::span(b).subspan(static_cast<size_t>(n * kK), kK), 127);
+      for (int64_t n = 0; n < kN; ++n) PackInt8Row(packed, n, std::span(b).subspan(static_cast<size_t>(n * kK), kK));
       Int8Rows rows;
       rows.Resize(kM, packed);
       for (int64_t m = 0; m < kM; ++m) QuantizeInt8Row(rows, m, a.data() + m * kK, kK, kK);

@@ -45,6 +45,7 @@ Result<std::shared_ptr<NpuProgram>> NpuProgram::Compile(const NpuGeneration& gen
 Status NpuProgram::TakeWeights(NpuWeightStore& store) {
   const Graph& graph = *model_.graph;
   weights_.resize(graph.weights.size());
+  for (const WeightHandle handle : model_.weights) weight_types_.push_back(model_.weight_table->desc(handle).dtype);
   vectors_.resize(graph.weights.size(), nullptr);
   const auto take_vector = [&](WeightSlot slot) -> Status {
     const WeightHandle handle = model_.weights[static_cast<size_t>(slot)];
@@ -64,9 +65,10 @@ Status NpuProgram::TakeWeights(NpuWeightStore& store) {
     if (linear == nullptr) continue;
     if (linear->bias != kNone) LEM_TRY(take_vector(linear->bias));
     const WeightHandle handle = model_.weights[static_cast<size_t>(linear->weight)];
-    LEM_ASSIGN_OR_RETURN(weights_[static_cast<size_t>(linear->weight)],
-                         store.Get(model_.weight_table->desc(handle), model_.weight_table->host_bytes(handle),
-                                   PrecisionOf(options_, graph, op), options_.scale_group));
+    LEM_ASSIGN_OR_RETURN(
+        weights_[static_cast<size_t>(linear->weight)],
+        store.Get(model_.weight_table->desc(handle), model_.weight_table->host_bytes(handle),
+                  PrecisionOf(options_, weight_types_[static_cast<size_t>(linear->weight)]), options_.scale_group));
   }
   return OkStatus();
 }
@@ -77,8 +79,9 @@ Result<const StaticGraph*> NpuProgram::GraphFor(int64_t tokens, int64_t outputs,
   const std::lock_guard lock(mutex_);
   std::unique_ptr<StaticGraph>& graph = graphs_[key];
   if (graph == nullptr) {
-    LEM_ASSIGN_OR_RETURN(StaticGraph planned, PlanStaticGraph(generation_, *model_.graph, segment_, tokens,
-                                                              std::get<1>(key), {.compile = options_}));
+    LEM_ASSIGN_OR_RETURN(StaticGraph planned,
+                         PlanStaticGraph(generation_, *model_.graph, segment_, tokens, std::get<1>(key),
+                                         {.compile = options_, .weight_types = weight_types_}));
     graph = std::make_unique<StaticGraph>(std::move(planned));
   }
   return graph.get();

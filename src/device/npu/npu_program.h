@@ -66,6 +66,7 @@ class NpuProgram {
   const Segment segment_;
   const NpuCompileOptions options_;
   std::vector<std::shared_ptr<const NpuWeight>> weights_;  // [slots] null where the segment has no product with it
+  std::vector<DType> weight_types_;                        // [slots]
   std::vector<const float*> vectors_;                      // [slots] norms and biases
   std::vector<std::vector<double>> rope_frequencies_;
   std::vector<ValueId> boundary_;

@@ -13,19 +13,18 @@ Result<std::shared_ptr<const NpuWeight>> ConvertNpuWeight(const WeightDesc& desc
   }
   auto weight = std::make_shared<NpuWeight>();
   weight->precision = precision;
-  weight->int8 = PackedInt8(desc.rows, desc.cols, scale_group);
+  weight->int8 = PackedInt8(desc.rows, desc.cols, scale_group, precision == NpuPrecision::kInt4);
   weight->bf16 = PackedBf16{.n = desc.rows, .k = desc.cols};
   LEM_ASSIGN_OR_RETURN(weight->memory, memory.Allocate(MemoryUse::kWeights, weight->bytes()));
   weight->int8.Attach(weight->memory.data());
   weight->bf16.Attach(weight->memory.data());
-  constexpr int32_t kInt8Levels = 127, kInt4Levels = 7;
   std::vector<float> row(static_cast<size_t>(desc.cols));
   for (int64_t r = 0; r < desc.rows; ++r) {
     kernels.dequantize_row(desc.dtype, bytes.data() + static_cast<size_t>(r) * desc.row_bytes, row.data(), desc.cols);
     if (precision == NpuPrecision::kBf16) {
       PackBf16Row(weight->bf16, r, row);
     } else {
-      PackInt8Row(weight->int8, r, row, precision == NpuPrecision::kInt4 ? kInt4Levels : kInt8Levels);
+      PackInt8Row(weight->int8, r, row);
     }
   }
   return std::shared_ptr<const NpuWeight>(std::move(weight));

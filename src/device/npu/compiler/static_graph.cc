@@ -15,6 +15,9 @@ constexpr std::array<std::string_view, 3> kPrecisionNames = {"int8", "int4", "bf
 constexpr std::array<std::string_view, 4> kModeNames = {"mix", "int8", "int4", "bf16"};
 constexpr size_t kAlignment = 64;
 constexpr int64_t kFirstContext = 256;
+constexpr int64_t kGridGroup = 32;  // elements of GGUF's 4-bit types that share a scale
+// A 4-bit weight with its part of a 16-bit scale and a 16-bit minimum.
+constexpr int64_t kInt4Bits = 4 + 2 * 16 / kGridGroup;
 // Of the multipliers' peak: products over one head are short in k or in n.
 constexpr double kAttentionEfficiency = 0.5;
 
@@ -123,8 +126,10 @@ class Planner {
     }
   }
 
-  Status Plan(const Op& op, const LinearOp& body, StaticOp& planned) {
-    planned.precision = PrecisionOf(options_.compile, model_, op);
+  Status Plan(const Op&, const LinearOp& body, StaticOp& planned) {
+    const size_t slot = static_cast<size_t>(body.weight);
+    planned.precision =
+        PrecisionOf(options_.compile, options_.weight_types.empty() ? DType::kQ8_0 : options_.weight_types[slot]);
     if (rows(body.in) == 0) return OkStatus();
     GemmConfig config;
     config.shape = {rows(body.in), value(body.in).cols, value(body.out).cols};
@@ -132,18 +137,18 @@ class Planner {
     config.out = NpuType::kF32;
     config.b_in_blocks = true;
     if (config.in == NpuType::kI8) config.scale_group = options_.compile.scale_group;
-    config.weight_bits = planned.precision == NpuPrecision::kInt4 ? 4 : options_.weight_bits;
+    config.weight_bits = planned.precision == NpuPrecision::kInt4 ? kInt4Bits : options_.weight_bits;
     Result<GemmProgram> program = BestGemm(g_, config);
     if (!program.ok()) {
       return std::move(program).status().WithContext(
-          fmt::format("weight {} does not fit the NPU", model_.weights[static_cast<size_t>(body.weight)].name));
+          fmt::format("weight {} does not fit the NPU", model_.weights[slot].name));
     }
     planned.gemm = program->config();
     const GemmCost& cost = program->cost();
     planned.cost = {cost.seconds + g_.op_overhead_s, cost.joules + g_.idle_w * g_.op_overhead_s, cost.macs,
                     cost.dram_bytes};
-    const double macs = static_cast<double>(config.shape.k) * static_cast<double>(config.shape.n);
-    (config.in == NpuType::kI8 ? graph_.macs_int8 : graph_.macs_bf16) += macs;
+    graph_.macs[static_cast<size_t>(planned.precision)] +=
+        static_cast<double>(config.shape.k) * static_cast<double>(config.shape.n);
     return OkStatus();
   }
 
@@ -207,7 +212,7 @@ Result<NpuPrecisionMode> ParseNpuPrecisionMode(std::string_view name) {
   return InvalidArgument("'{}' is no precision of the NPU; allowed: {}", name, fmt::join(kModeNames, ", "));
 }
 
-NpuPrecision PrecisionOf(const NpuCompileOptions& options, const Graph& graph, const Op& op) {
+NpuPrecision PrecisionOf(const NpuCompileOptions& options, DType stored) {
   switch (options.mode) {
     case NpuPrecisionMode::kInt8:
       return NpuPrecision::kInt8;
@@ -218,11 +223,14 @@ NpuPrecision PrecisionOf(const NpuCompileOptions& options, const Graph& graph, c
     case NpuPrecisionMode::kMix:
       break;
   }
-  if (op.part == Part::kHead) return NpuPrecision::kBf16;
-  const auto* linear = std::get_if<LinearOp>(&op.body);
-  const bool narrows = linear != nullptr && graph.values[static_cast<size_t>(linear->in)].cols >
-                                                graph.values[static_cast<size_t>(linear->out)].cols;
-  return op.part == Part::kFeedForward && narrows ? NpuPrecision::kBf16 : NpuPrecision::kInt8;
+  const bool is_grid = stored == DType::kQ4_0 || stored == DType::kQ4_1 || stored == DType::kQ4_K;
+  if (is_grid && options.scale_group == kGridGroup) return NpuPrecision::kInt4;
+  return GetDTypeInfo(stored).block_elements > 1 ? NpuPrecision::kInt8 : NpuPrecision::kBf16;
+}
+
+double StaticGraph::ShareOf(NpuPrecision precision) const {
+  const double all = macs[0] + macs[1] + macs[2];
+  return all > 0 ? macs[static_cast<size_t>(precision)] / all : 0;
 }
 
 int64_t NpuTokenBucket(int64_t num_tokens) {

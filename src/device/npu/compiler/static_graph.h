@@ -5,6 +5,7 @@
 // past a sequence's own are masked. Activations between ops are float32.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -12,12 +13,15 @@
 
 #include "device/npu/emulator/gemm_program.h"
 #include "graph/plan.h"
+#include "tensor/dtype.h"
 
 namespace lem {
 
 // How a matrix is multiplied. kInt8: groups of int8 with float32 scales, activations quantised the same way, row by
-// row; kInt4: the same, weights kept as 4 bits and unpacked by the cores; kBf16: both factors bfloat16, float32 sums.
+// row; kInt4: the same activations with weights of 4 bits, a scale and a minimum a group, unpacked by the cores; kBf16:
+// both factors bfloat16, float32 sums.
 enum class NpuPrecision : uint8_t { kInt8, kInt4, kBf16 };
+inline constexpr size_t kNumNpuPrecisions = 3;
 std::string_view NpuPrecisionName(NpuPrecision precision);
 
 // kMix: see PrecisionOf.
@@ -31,9 +35,10 @@ struct NpuCompileOptions {
   int64_t scale_group = 32;  // elements of K that share a scale
 };
 
-// The stated rule of the mix: int8 everywhere but where a product's input is known to hold outliers that one scale a
-// group cannot serve (the feed-forward block's way down) and where errors go straight into the logits (the head).
-NpuPrecision PrecisionOf(const NpuCompileOptions& options, const Graph& graph, const Op& op);
+// The rule of the mix: a weight is kept in the smallest form that holds what its type in the model file says. Q4_0,
+// Q4_1 and Q4_K fit int4 exactly; other types of at most 8 bits an element fit int8 with groups of 32; the rest is
+// bf16.
+NpuPrecision PrecisionOf(const NpuCompileOptions& options, DType stored);
 
 inline constexpr int64_t kNpuTokenBuckets[] = {1, 4, 8, 16, 32, 128, 512};
 // The smallest bucket that holds so many rows; the largest if none does.
@@ -72,7 +77,9 @@ struct StaticGraph {
   std::vector<StaticOp> ops;
   std::vector<StaticValue> values;  // by ValueId of the model
   size_t activation_bytes = 0;
-  double macs_int8 = 0, macs_bf16 = 0;  // of one row: the share of the mix
+  // Multiplications of one row by precision (their order is NpuPrecision's): the shares of the mix.
+  std::array<double, kNumNpuPrecisions> macs{};
+  double ShareOf(NpuPrecision precision) const;
   struct Attention {
     int64_t num_heads = 0, window = 0;
   };
@@ -88,6 +95,7 @@ struct StaticGraph {
 
 struct StaticGraphOptions {
   NpuCompileOptions compile;
+  std::span<const DType> weight_types;  // [weights] as stored in the model file; empty: as if all were Q8_0
   // Of published stacks that are predicted, not of ours: bits of a weight in DRAM, and of a key or value.
   int64_t weight_bits = 0;
   int64_t kv_bits = 16;

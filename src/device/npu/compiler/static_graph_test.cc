@@ -57,18 +57,20 @@ TEST_F(StaticGraphTest, LiveValuesNeverShareMemory) {
 }
 
 TEST_F(StaticGraphTest, PrecisionByRule) {
-  const StaticGraph mix = Plan(1, 1);
-  EXPECT_GT(mix.macs_int8, mix.macs_bf16);
-  EXPECT_GT(mix.macs_bf16, 0);
-  EXPECT_EQ(Plan(1, 1, NpuPrecisionMode::kInt8).macs_bf16, 0);
-  EXPECT_EQ(Plan(1, 1, NpuPrecisionMode::kBf16).macs_int8, 0);
-  for (const StaticOp& op : mix.ops) {
-    const auto* linear = std::get_if<LinearOp>(&graph_.ops[static_cast<size_t>(op.op_idx)].body);
-    if (linear == nullptr) continue;
-    const std::string& name = graph_.weights[static_cast<size_t>(linear->weight)].name;
-    const bool bf16 = name.starts_with("down") || name.starts_with("head");
-    EXPECT_EQ(op.precision, bf16 ? NpuPrecision::kBf16 : NpuPrecision::kInt8) << name;
-  }
+  EXPECT_EQ(PrecisionOf({}, DType::kQ4_0), NpuPrecision::kInt4);
+  EXPECT_EQ(PrecisionOf({}, DType::kQ4_K), NpuPrecision::kInt4);
+  EXPECT_EQ(PrecisionOf({}, DType::kQ6_K), NpuPrecision::kInt8);
+  EXPECT_EQ(PrecisionOf({}, DType::kF16), NpuPrecision::kBf16);
+  EXPECT_EQ(PrecisionOf({.mode = NpuPrecisionMode::kBf16}, DType::kQ4_0), NpuPrecision::kBf16);
+  EXPECT_EQ(Plan(1, 1, NpuPrecisionMode::kInt8).ShareOf(NpuPrecision::kInt8), 1);
+  EXPECT_EQ(Plan(1, 1, NpuPrecisionMode::kBf16).ShareOf(NpuPrecision::kBf16), 1);
+  std::vector<DType> types(graph_.weights.size(), DType::kQ4_0);
+  types.back() = DType::kF16;  // the head
+  const auto planned =
+      PlanStaticGraph(generation_, graph_, {0, static_cast<int32_t>(graph_.ops.size())}, 1, 1, {.weight_types = types});
+  ASSERT_TRUE(planned.ok());
+  EXPECT_NEAR(planned->ShareOf(NpuPrecision::kInt4) + planned->ShareOf(NpuPrecision::kBf16), 1, 1e-12);
+  EXPECT_NEAR(planned->ShareOf(NpuPrecision::kBf16), 0.21, 0.03);
 }
 
 TEST_F(StaticGraphTest, CostRisesWithRowsContextAndNothingElse) {

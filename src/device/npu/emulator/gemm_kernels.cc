@@ -111,6 +111,7 @@ void Int8RowsOfPanel(Level level, const PackedInt8& weight, int64_t panel, const
   const int64_t group_values = weight.group_pairs * 2 * kNpuPanel;
   const int8_t* values = weight.values + panel * weight.num_groups * group_values;
   const float* scales = weight.scales + panel * weight.num_groups * kNpuPanel;
+  const float* minimums = weight.has_minimums ? weight.minimums + panel * weight.num_groups * kNpuPanel : nullptr;
   float total[kCount][kNpuPanel] = {};
   int32_t sums[kCount][kNpuPanel];
   for (int64_t g = 0; g < weight.num_groups; ++g) {
@@ -124,6 +125,9 @@ void Int8RowsOfPanel(Level level, const PackedInt8& weight, int64_t panel, const
       for (int64_t n = 0; n < kNpuPanel; ++n) {
         total[i][n] += static_cast<float>(sums[i][n]) * (scale * scales[g * kNpuPanel + n]);
       }
+      if (minimums == nullptr) continue;
+      const float sum = rows.sums[static_cast<size_t>((row + i) * rows.num_groups + g)];
+      for (int64_t n = 0; n < kNpuPanel; ++n) total[i][n] += sum * (scale * minimums[g * kNpuPanel + n]);
     }
   }
   const int64_t columns = std::min(kNpuPanel, weight.n - panel * kNpuPanel);
@@ -188,36 +192,78 @@ float QuantizeGroup(const float* in, int64_t count, int32_t levels, Out store) {
 
 }  // namespace
 
-PackedInt8::PackedInt8(int64_t n, int64_t k, int64_t group)
-    : n(n), k(k), group(group), num_groups(DivideUp(k, group)), group_pairs(DivideUp(group, 2)) {}
+PackedInt8::PackedInt8(int64_t n, int64_t k, int64_t group, bool has_minimums)
+    : n(n),
+      k(k),
+      group(group),
+      num_groups(DivideUp(k, group)),
+      group_pairs(DivideUp(group, 2)),
+      has_minimums(has_minimums) {}
 
 size_t PackedInt8::value_bytes() const {
   return static_cast<size_t>(DivideUp(n, kNpuPanel) * num_groups * group_pairs * 2 * kNpuPanel);
 }
 
 size_t PackedInt8::bytes() const {
-  return value_bytes() + static_cast<size_t>(DivideUp(n, kNpuPanel) * num_groups * kNpuPanel) * sizeof(float);
+  const auto groups = static_cast<size_t>(DivideUp(n, kNpuPanel) * num_groups * kNpuPanel);
+  return value_bytes() + groups * sizeof(float) * (has_minimums ? 2 : 1);
 }
 
 void PackedInt8::Attach(std::byte* memory) {
   values = reinterpret_cast<int8_t*>(memory);
   scales = reinterpret_cast<float*>(memory + value_bytes());
+  minimums = scales + DivideUp(n, kNpuPanel) * num_groups * kNpuPanel;
 }
 
 size_t PackedBf16::bytes() const {
   return static_cast<size_t>(DivideUp(n, kNpuPanel) * k * kNpuPanel) * sizeof(uint16_t);
 }
 
-void PackInt8Row(const PackedInt8& packed, int64_t row, std::span<const float> values, int32_t levels) {
+namespace {
+
+struct Grid {
+  float step = 0, minimum = 0;
+};
+
+// The grid minimum + step * (0..15) that holds all values: exactly if there is one, else the one from end to end.
+Grid FindGrid(const float* in, int64_t count) {
+  constexpr int32_t kMaxLevel = 15;
+  constexpr float kTolerance = 1e-3f;  // of a step: what float32 loses in writing the values
+  const auto [low, high] = std::minmax_element(in, in + count);
+  const float minimum = *low, range = *high - *low;
+  if (!(range > 0) || !std::isfinite(range)) return {0, std::isfinite(minimum) ? minimum : 0.0f};
+  for (int32_t levels = kMaxLevel; levels >= 1; --levels) {
+    const float step = range / static_cast<float>(levels);
+    const bool exact = std::all_of(in, in + count, [&](float value) {
+      const float at = (value - minimum) / step;
+      return std::abs(at - std::round(at)) < kTolerance;
+    });
+    if (exact) return {step, minimum};
+  }
+  return {range / static_cast<float>(kMaxLevel), minimum};
+}
+
+}  // namespace
+
+void PackInt8Row(const PackedInt8& packed, int64_t row, std::span<const float> values) {
+  constexpr int32_t kLevels = 127;
   const int64_t panel = row / kNpuPanel, n = row % kNpuPanel;
   for (int64_t g = 0; g < packed.num_groups; ++g) {
     const int64_t begin = g * packed.group, count = std::min(packed.group, packed.k - begin);
     const int64_t group_idx = panel * packed.num_groups + g;
     int8_t* out = packed.values + group_idx * packed.group_pairs * 2 * kNpuPanel;
-    const float scale = QuantizeGroup(values.data() + begin, count, levels, [&](int64_t i, int8_t value) {
-      out[i / 2 * 2 * kNpuPanel + 2 * n + i % 2] = value;
-    });
-    packed.scales[group_idx * kNpuPanel + n] = scale;
+    const auto store = [&](int64_t i, int8_t value) { out[i / 2 * 2 * kNpuPanel + 2 * n + i % 2] = value; };
+    if (!packed.has_minimums) {
+      packed.scales[group_idx * kNpuPanel + n] = QuantizeGroup(values.data() + begin, count, kLevels, store);
+      continue;
+    }
+    const Grid grid = FindGrid(values.data() + begin, count);
+    packed.scales[group_idx * kNpuPanel + n] = grid.step;
+    packed.minimums[group_idx * kNpuPanel + n] = grid.minimum;
+    for (int64_t i = 0; i < count; ++i) {
+      const float at = grid.step > 0 ? (values[static_cast<size_t>(begin + i)] - grid.minimum) / grid.step : 0.0f;
+      store(i, static_cast<int8_t>(std::max(0.0f, std::min(15.0f, std::round(at)))));
+    }
   }
 }
 
@@ -233,6 +279,7 @@ void Int8Rows::Resize(int64_t rows, const PackedInt8& weight) {
   // The tail of the last group must be zero.
   values.assign(static_cast<size_t>(rows * row_values), 0);
   scales.resize(static_cast<size_t>(rows * num_groups));
+  sums.resize(scales.size());
 }
 
 void QuantizeInt8Row(Int8Rows& rows, int64_t row, const float* in, int64_t k, int64_t group) {
@@ -240,8 +287,11 @@ void QuantizeInt8Row(Int8Rows& rows, int64_t row, const float* in, int64_t k, in
   for (int64_t g = 0; g < rows.num_groups; ++g) {
     const int64_t begin = g * group, count = std::min(group, k - begin);
     int16_t* out = rows.values.data() + row * rows.row_values + g * stride;
-    rows.scales[static_cast<size_t>(row * rows.num_groups + g)] =
-        QuantizeGroup(in + begin, count, 127, [&](int64_t i, int8_t value) { out[i] = value; });
+    const auto idx = static_cast<size_t>(row * rows.num_groups + g);
+    rows.scales[idx] = QuantizeGroup(in + begin, count, 127, [&](int64_t i, int8_t value) { out[i] = value; });
+    int32_t sum = 0;
+    for (int64_t i = 0; i < count; ++i) sum += out[i];
+    rows.sums[idx] = static_cast<float>(sum);
   }
 }
 

@@ -3,8 +3,9 @@
 //
 // kInt8: a row of activations and a row of weights are cut into groups of K; each group has one float32 scale in either
 // (absolute maximum / 127). Group sums are exact int32; a result is the sum over groups, in rising order, of
-// float(group sum) * (scale of activations * scale of weights). kBf16: products of bfloat16 are exact in float32 and
-// are added one after the other in rising k. Pure functions; thread-safe.
+// float(group sum) * (scale of activations * scale of weights). kInt4: weights are scale * (0..15) + minimum; the sum
+// of the group's activations times the minimum is added to each group. kBf16: products of bfloat16 are exact in float32
+// and are added one after the other in rising k. Pure functions; thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -23,15 +24,18 @@ struct PackedInt8 {
   int64_t num_groups = 0, group_pairs = 0;  // pairs of k in a group; the last group is filled with zeros
   int8_t* values = nullptr;                 // [panels][groups][pairs][16][2]
   float* scales = nullptr;                  // [panels][groups][16]
+  bool has_minimums = false;                // of 4-bit weights
+  float* minimums = nullptr;                // [panels][groups][16]
 
   PackedInt8() = default;
-  PackedInt8(int64_t n, int64_t k, int64_t group);
+  PackedInt8(int64_t n, int64_t k, int64_t group, bool has_minimums = false);
   size_t value_bytes() const;
   size_t bytes() const;
   void Attach(std::byte* memory);
 };
-// Row `row` from float32. `levels`: 127, or 7 for 4-bit weights.
-void PackInt8Row(const PackedInt8& packed, int64_t row, std::span<const float> values, int32_t levels);
+// Row `row` from float32. 4-bit weights are kept exactly where they lie on a grid of at most 16 values a group, as
+// those of Q4_0, Q4_1 and Q4_K do.
+void PackInt8Row(const PackedInt8& packed, int64_t row, std::span<const float> values);
 
 // A matrix [N, K] as bfloat16, memory as above.
 struct PackedBf16 {
@@ -50,6 +54,7 @@ struct Int8Rows {
   int64_t num_groups = 0;
   AlignedVector<int16_t> values;  // [rows][row_values], int8 widened
   AlignedVector<float> scales;    // [rows][groups]
+  AlignedVector<float> sums;      // [rows][groups] of the int8 values
   void Resize(int64_t rows, const PackedInt8& weight);
 };
 void QuantizeInt8Row(Int8Rows& rows, int64_t row, const float* in, int64_t k, int64_t group);
