@@ -31,7 +31,10 @@ class NpuEmulatedDeviceImpl : public NpuEmulatedDevice {
 
   DeviceTelemetry telemetry() const override {
     const std::lock_guard lock(mutex_);
-    return {.submissions = submissions_, .busy_seconds = stats_.busy_s, .memory_bytes = weights_.bytes_in_use()};
+    return {.submissions = submissions_,
+            .busy_seconds = stats_.busy_s,
+            .energy_joules = stats_.joules,
+            .memory_bytes = weights_.bytes_in_use()};
   }
 
   NpuStats stats() const override {

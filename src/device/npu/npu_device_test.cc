@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 
 #include "device/npu/emulator/gemm_execute.h"
@@ -96,7 +97,7 @@ TEST(NpuDeviceTest, BitsDoNotDependOnStepsThreadsOrBuckets) {
       for (const std::vector<int64_t>& steps :
            {std::vector<int64_t>{300}, {1, 299}, {128, 128, 44}, {7, 9, 200, 84}, {290, 4, 4, 1, 1}}) {
         const std::vector<float> cut = session.Run(tokens, steps);
-        ASSERT_EQ(std::memcmp(whole.data(), cut.data(), whole.size() * sizeof(float)), 0);
+        ASSERT_TRUE(SameBits(whole, cut));
       }
     }
   }
@@ -124,8 +125,8 @@ TEST(NpuDeviceTest, BatchMatesDoNotChangeBits) {
   const ValueBinding values[] = {{model.graph.logits, logits.data()}};
   ASSERT_TRUE(
       device->Submit(*executable, {tokens, rows, output_rows, kv->base(), kv->block_bytes(), values}, {}).Wait().ok());
-  EXPECT_EQ(std::memcmp(logits.data(), first.data() + 19 * 50, kTinyGraphVocab * sizeof(float)), 0);
-  EXPECT_EQ(std::memcmp(logits.data() + kTinyGraphVocab, second.data() + 39 * 50, kTinyGraphVocab * sizeof(float)), 0);
+  EXPECT_TRUE(SameBits(std::span(logits).first(kTinyGraphVocab), std::span(first).subspan(19 * kTinyGraphVocab)));
+  EXPECT_TRUE(SameBits(std::span(logits).subspan(kTinyGraphVocab), std::span(second).subspan(39 * kTinyGraphVocab)));
 }
 
 TEST(NpuDeviceTest, NothingIsCompiledOrConvertedTwice) {
@@ -179,6 +180,35 @@ TEST(NpuDeviceTest, RefusesWhatItCannotRun) {
   EXPECT_FALSE(MakeNpuEmulatedDevice({.generation = "tpu"}, pool, BestKernelTable(), *memory).ok());
 }
 
+// A group on a grid of at most 16 values is kept exactly, wherever on the grid its ends lie.
+TEST(NpuKernelsTest, FourBitWeightsOnAGridAreExact) {
+  constexpr int64_t kGroup = 32, kK = 4 * kGroup;
+  const float steps[] = {0.013671875f, 0.5f, 1e-3f, 0.0f}, minimums[] = {-0.109375f, 0.0f, 3.0f, 0.25f};
+  std::vector<float> values;
+  for (int64_t g = 0; g < 4; ++g) {
+    for (int64_t i = 0; i < kGroup; ++i) {
+      const auto level = static_cast<float>(3 + (i * 7 + g) % (g == 1 ? 13 : 9));
+      values.push_back(steps[g] * level + minimums[g]);
+    }
+  }
+  PackedInt8 packed(1, kK, kGroup, true);
+  AlignedVector<std::byte> memory(packed.bytes());
+  packed.Attach(memory.data());
+  PackInt8Row(packed, 0, values);
+  // Activations that are one at a time 127 read the weights back.
+  for (int64_t k = 0; k < kK; ++k) {
+    std::vector<float> in(kK, 0.0f);
+    in[static_cast<size_t>(k)] = 127.0f;
+    Int8Rows rows;
+    rows.Resize(1, packed);
+    QuantizeInt8Row(rows, 0, in.data(), kK, kGroup);
+    float out = 0;
+    MultiplyInt8Panel(packed, 0, rows, 0, 1, &out, 1);
+    EXPECT_NEAR(out / 127.0f, values[static_cast<size_t>(k)], 1e-5f * std::abs(values[static_cast<size_t>(k)]) + 1e-7f)
+        << k;
+  }
+}
+
 // The fast kernels give the sums of the tile program.
 TEST(NpuKernelsTest, SameSumsAsTheTileProgram) {
   constexpr int64_t kM = 13, kK = 100, kN = 37;
@@ -188,7 +218,7 @@ TEST(NpuKernelsTest, SameSumsAsTheTileProgram) {
   for (auto* matrix : {&a, &b}) {
     for (float& value : *matrix) {
       state = state * 1664525u + 1013904223u;
-      value = static_cast<float>(static_cast<int32_t>(state >> 16) % 128);
+      value = static_cast<float>((state >> 16) % 128);
     }
   }
   // Whole numbers up to 127, with 127 in every row: quantising them to int8 changes nothing.
