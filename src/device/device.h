@@ -42,6 +42,7 @@ std::string_view DeviceKindName(DeviceKind kind);  // "cpu", "gpu", "npu"
 struct DeviceTelemetry {
   uint64_t submissions = 0;
   double busy_seconds = 0;    // as the device's own clock says; 0 = it does not say
+  double energy_joules = 0;   // by its own counter or model; 0 = it does not say
   uint64_t memory_bytes = 0;  // allocated or imported now
 };
 
