@@ -2,16 +2,13 @@
 // emulated (virtual clock, modelled power of the NPU's rail); the wall clock plays no part.
 #pragma once
 
+#include <CLI/App.hpp>
 #include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "base/status.h"
-
-namespace CLI {
-class App;
-}
 
 namespace lem {
 

@@ -34,6 +34,7 @@ class Session {
 
   std::vector<float> Run(std::span<const int32_t> tokens, std::span<const int64_t> step_sizes) {
     std::vector<BlockId> blocks;
+    blocks.reserve(tokens.size() / kKvBlockTokens + 1);
     for (size_t i = 0; i < tokens.size() / kKvBlockTokens + 1; ++i) blocks.push_back(*kv_->Allocate());
     std::vector<float> all;
     int64_t position = 0;
@@ -121,12 +122,14 @@ TEST(NpuDeviceTest, BatchMatesDoNotChangeBits) {
   const std::vector<int32_t> table_a{3, 1}, table_b{0, 7, 2};
   const SequenceRows rows[] = {{0, 20, 0, table_a}, {20, 40, 0, table_b}};
   const int32_t output_rows[] = {19, 59};
-  std::vector<float> logits(2 * kTinyGraphVocab);
+  std::vector<float> logits(size_t{2} * kTinyGraphVocab);
   const ValueBinding values[] = {{model.graph.logits, logits.data()}};
   ASSERT_TRUE(
       device->Submit(*executable, {tokens, rows, output_rows, kv->base(), kv->block_bytes(), values}, {}).Wait().ok());
-  EXPECT_TRUE(SameBits(std::span(logits).first(kTinyGraphVocab), std::span(first).subspan(19 * kTinyGraphVocab)));
-  EXPECT_TRUE(SameBits(std::span(logits).subspan(kTinyGraphVocab), std::span(second).subspan(39 * kTinyGraphVocab)));
+  EXPECT_TRUE(
+      SameBits(std::span(logits).first(kTinyGraphVocab), std::span(first).subspan(size_t{19} * kTinyGraphVocab)));
+  EXPECT_TRUE(
+      SameBits(std::span(logits).subspan(kTinyGraphVocab), std::span(second).subspan(size_t{39} * kTinyGraphVocab)));
 }
 
 TEST(NpuDeviceTest, NothingIsCompiledOrConvertedTwice) {

@@ -96,6 +96,7 @@ Result<NpuDispatch> NpuExecutable::RunPiece(const Bindings& bindings, const Piec
                program_->model().graph->ops[static_cast<size_t>(op.op_idx)].body);
   }
   std::vector<StaticGraph::Load> loads;
+  loads.reserve(piece.sequences.size());
   for (const SequenceRows& sequence : piece.sequences) {
     loads.push_back({sequence.num_rows, sequence.first_position + sequence.num_rows});
   }

@@ -16,7 +16,7 @@ namespace lem {
 // The converted weights of a device, by where their originals are; forgotten when nobody uses them. Thread-safe.
 class NpuWeightStore {
  public:
-  NpuWeightStore(std::string device_id, const KernelTable& kernels, MemoryManager& memory)
+  NpuWeightStore(std::string_view device_id, const KernelTable& kernels, MemoryManager& memory)
       : account_(memory.ledger().AccountOf(device_id)), kernels_(kernels), memory_(memory) {}
 
   Result<std::shared_ptr<const NpuWeight>> Get(const WeightDesc& desc, std::span<const std::byte> bytes,

@@ -17,7 +17,7 @@ constexpr size_t kAlignment = 64;
 constexpr int64_t kFirstContext = 256;
 constexpr int64_t kGridGroup = 32;  // elements of GGUF's 4-bit types that share a scale
 // A 4-bit weight with its part of a 16-bit scale and a 16-bit minimum.
-constexpr int64_t kInt4Bits = 4 + 2 * 16 / kGridGroup;
+constexpr int64_t kInt4Bits = 4 + int64_t{2} * 16 / kGridGroup;
 // Of the multipliers' peak: products over one head are short in k or in n.
 constexpr double kAttentionEfficiency = 0.5;
 

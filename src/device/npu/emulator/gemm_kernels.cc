@@ -288,7 +288,7 @@ void QuantizeInt8Row(Int8Rows& rows, int64_t row, const float* in, int64_t k, in
     const int64_t begin = g * group, count = std::min(group, k - begin);
     int16_t* out = rows.values.data() + row * rows.row_values + g * stride;
     const auto idx = static_cast<size_t>(row * rows.num_groups + g);
-    rows.scales[idx] = QuantizeGroup(in + begin, count, 127, [&](int64_t i, int8_t value) { out[i] = value; });
+    rows.scales[idx] = QuantizeGroup(in + begin, count, 127, [&](int64_t i, int16_t value) { out[i] = value; });
     int32_t sum = 0;
     for (int64_t i = 0; i < count; ++i) sum += out[i];
     rows.sums[idx] = static_cast<float>(sum);

@@ -190,7 +190,8 @@ void GemmProgram::Predict() {
     const auto block_m = static_cast<double>(std::min(group_m(), config_.shape.m));
     const double block = static_cast<double>(run) * in_bytes * block_m / a_rate +
                          WeightBytes(config_, static_cast<double>(run * group_n())) / b_rate;
-    const double tail = std::max(1.0, static_cast<double>(run / t.k)) * kernel_cycles_ / clock;
+    const int64_t tail_blocks = run / t.k;  // whole ones
+    const double tail = std::max(1.0, static_cast<double>(tail_blocks)) * kernel_cycles_ / clock;
     const double drain = c_drain_s + block_m * static_cast<double>(group_n()) * out_bytes / g.dram_bytes_per_s;
     cost.fill_s = block + tail + drain;
     const double q = g.overlap_norm;
@@ -280,7 +281,7 @@ Status GemmProgram::WriteDescriptors() {
     }
   }
   // Two of each for the next round while this one runs; a MemTile also holds one a core for its part of A, B and C.
-  const int64_t shim = 2 * 3, memtile = 2 * (3 + 2 + g.rows);
+  const int64_t shim = int64_t{2} * 3, memtile = int64_t{2} * (3 + 2 + g.rows);
   if (shim > g.shim_descriptors || memtile > g.memtile_descriptors) {
     return ResourceExhausted("the program needs {} shim and {} MemTile descriptors a column; {} has {} and {}", shim,
                              memtile, g.id, g.shim_descriptors, g.memtile_descriptors);

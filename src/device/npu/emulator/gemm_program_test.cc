@@ -173,7 +173,7 @@ TEST(NpuGemmTest, RandomShapesAreExact) {
         const auto b_idx = [&](int64_t k) { return config.b_row_major ? k * s.n + j : j * s.k + k; };
         if (config.in == NpuType::kI8) {
           int64_t sum = 0;
-          for (int64_t k = 0; k < s.k; ++k) sum += At<int8_t>(a, i * s.k + k) * At<int8_t>(b, b_idx(k));
+          for (int64_t k = 0; k < s.k; ++k) sum += int64_t{At<int8_t>(a, i * s.k + k)} * At<int8_t>(b, b_idx(k));
           const int64_t bits = 8 * out - 1;
           const int64_t limit = (int64_t{1} << bits) - 1;
           const int64_t wanted = ShiftAndClamp(sum, config.shift, -limit - 1, limit);
