@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/cpu_info.h"
+#include "base/integer_math.h"
 #include "base/log.h"
 
 namespace lem {
@@ -16,8 +17,6 @@ namespace {
 constexpr int64_t kMaxLogitsBytes = int64_t{16} << 20;
 // Sequences that can run at once must each get a row of logits.
 constexpr int64_t kMinStepOutputs = 16;
-
-constexpr int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 double MillisecondsBetween(Clock::time_point begin, Clock::time_point end) {
   return std::chrono::duration<double, std::milli>(end - begin).count();
@@ -59,23 +58,24 @@ Result<std::unique_ptr<Engine>> Engine::Create(const Model& model, const DeviceR
   const auto row_bytes = static_cast<int64_t>(sizeof(float)) * model.graph.vocab_size;
   engine->max_step_outputs_ =
       std::clamp(kMaxLogitsBytes / row_bytes, kMinStepOutputs, std::max(kMinStepOutputs, options.max_step_tokens));
-  const BoundGraph bound{&model.graph, model.bound_weights, &model.weights};
-  LEM_ASSIGN_OR_RETURN(engine->placed_, PlacedModel::Create(bound, options.placement, devices, memory));
-  LEM_TRY(engine->ChooseMemory());
   LEM_TRY(engine->Place(options.placement));
+  LEM_TRY(engine->ChooseMemory());
+  LEM_TRY(engine->MakeExecutors());
   return engine;
 }
 
-// Makes what depends on the placement. REQUIRES: the pool exists; no sequence holds keys outside the host's memory.
+// REQUIRES: no sequence holds keys outside the host's memory.
 Status Engine::Place(const Placement& placement) {
   executors_ = {};
   kv_residency_.reset();
-  if (!std::ranges::equal(placement.clauses, placed_->placement().clauses, {}, &PlacementClause::device_id,
-                          &PlacementClause::device_id)) {
-    placed_.reset();
-    const BoundGraph bound{&model_.graph, model_.bound_weights, &model_.weights};
-    LEM_ASSIGN_OR_RETURN(placed_, PlacedModel::Create(bound, placement, devices_, memory_));
-  }
+  placed_.reset();
+  const BoundGraph bound{&model_.graph, model_.bound_weights, &model_.weights};
+  LEM_ASSIGN_OR_RETURN(placed_, PlacedModel::Create(bound, placement, devices_, memory_));
+  return OkStatus();
+}
+
+// REQUIRES: the model is placed, and the pool exists.
+Status Engine::MakeExecutors() {
   const size_t num_executors = placed_->phases_are_alike() ? 1 : 2;
   for (size_t i = 0; i < num_executors; ++i) {
     const ShapeBucket largest{options_.max_step_tokens, max_step_outputs_, static_cast<Phase>(i)};
@@ -244,7 +244,7 @@ Status Engine::LeaveLostDevices(const Status& cause) {
   bool any_lost = false;
   for (Device* device : placed_->devices()) {
     const Status health = device->health();
-    if (health.ok() || device->memory() == nullptr) continue;
+    if (health.ok()) continue;
     any_lost = true;
     LogError("device {} is lost ({}): its work goes on on the CPU, {} sequences are under way", device->caps().id,
              health.message(), sequences_.size());
@@ -258,6 +258,7 @@ Status Engine::LeaveLostDevices(const Status& cause) {
     if (!complete) to_replay.push_back(sequence.get());
   }
   LEM_TRY(Place(placement));
+  LEM_TRY(MakeExecutors());
   if (kv_residency_ != nullptr) {
     for (const auto& [id, sequence] : sequences_) {
       for (const BlockId block : sequence->blocks) {

@@ -90,6 +90,7 @@ class Engine {
          const EngineOptions& options);
   Status ChooseMemory();
   Status Place(const Placement& placement);
+  Status MakeExecutors();
   Executor& executor(Phase phase) { return *executors_[placed_->phases_are_alike() ? 0 : static_cast<size_t>(phase)]; }
   Status StepPhase(const std::vector<EngineRows>& rows, Phase phase, std::vector<FinishedSequence>& finished);
   Status RunOrRecover(const Bindings& bindings, Phase phase);

@@ -38,7 +38,7 @@ Status Executor::AssignMemory(MemoryManager& memory) {
   std::vector<SegmentBoundary> boundaries;
   for (const PlanStep& planned : plan_.steps) {
     Step step;
-    step.device = *std::ranges::find(model_.devices(), planned.device_id, [](Device* d) { return d->caps().id; });
+    step.device = &model_.DeviceOf(planned.device_id);
     step.space = model_.SpaceOf(planned.device_id);
     step.segment = planned.segment;
     boundaries.push_back(FindBoundary(graph, planned.segment));

@@ -4,7 +4,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <set>
+
+#include "base/check.h"
 
 namespace lem {
 namespace {
@@ -50,77 +51,99 @@ bool PlacedModel::ComparePhases() const {
          });
 }
 
+Device& PlacedModel::DeviceOf(std::string_view device_id) const {
+  const auto found = std::ranges::find(devices_, device_id, [](Device* d) -> std::string_view { return d->caps().id; });
+  LEM_CHECK(found != devices_.end()) << device_id;
+  return **found;
+}
+
 Status PlacedModel::PlaceWeights(const BoundGraph& model, MemoryManager& memory) {
-  // Who, other than the host, reads which weight of the model.
+  const std::vector<std::set<Device*>> users = FindUsers(model);
+  std::vector<PlacedWeight> placed;
+  placed.reserve(users.size());
+  for (size_t source = 0; source < users.size(); ++source) {
+    const std::span<const std::byte> bytes = model.weight_table->host_bytes(model.weights[source]);
+    if (users[source].empty()) {
+      placed.push_back({bytes, nullptr});
+      continue;
+    }
+    LEM_ASSIGN_OR_RETURN(placed.emplace_back(),
+                         PlaceWeight(model.graph->weights[source].name, bytes, users[source], memory));
+  }
+  for (size_t slot = 0; slot < sliced_.slices.size(); ++slot) {
+    AddSlice(model, slot, placed[static_cast<size_t>(sliced_.slices[slot].source)]);
+  }
+  return OkStatus();
+}
+
+// Who, other than the host, reads which weight of the model, in any phase.
+std::vector<std::set<Device*>> PlacedModel::FindUsers(const BoundGraph& model) const {
   std::vector<std::set<Device*>> users(model.graph->weights.size());
   for (const Phase phase : {Phase::kPrefill, Phase::kDecode}) {
     for (const PlanStep& step : sliced_.plan(phase).steps) {
-      const auto device = std::ranges::find(devices_, step.device_id, [](Device* d) { return d->caps().id; });
-      if ((*device)->memory() == nullptr) continue;
+      Device& device = DeviceOf(step.device_id);
+      if (device.memory() == nullptr) continue;
       for (int32_t i = step.segment.op_begin; i < step.segment.op_end; ++i) {
         for (const WeightSlot slot : OpWeights(sliced_.graph.ops[static_cast<size_t>(i)].body)) {
-          users[static_cast<size_t>(sliced_.slices[static_cast<size_t>(slot)].source)].insert(*device);
+          users[static_cast<size_t>(sliced_.slices[static_cast<size_t>(slot)].source)].insert(&device);
         }
       }
     }
   }
-  std::vector<std::span<const std::byte>> host_bytes(users.size());
-  std::vector<const std::byte*> device_data(users.size(), nullptr);
-  for (size_t source = 0; source < users.size(); ++source) {
-    host_bytes[source] = model.weight_table->host_bytes(model.weights[source]);
-    if (users[source].empty()) continue;
-    const std::span<const std::byte> bytes = host_bytes[source];
-    const std::string& name = model.graph->weights[source].name;
-    LEM_ASSIGN_OR_RETURN(Allocation arena, memory.Allocate(MemoryUse::kWeights, bytes.size() + kWeightPadding));
-    std::memcpy(arena.data(), bytes.data(), bytes.size());
-    device_data[source] = arena.data();
-    bool shared = false;
-    for (Device* device : users[source]) {
-      LEM_TRY(arena.MapTo(*device->memory(), arena.bytes())
-                  .WithContext(fmt::format("weight {} cannot go to {}", name, device->caps().id)));
-      if (device->memory()->shares_host_memory()) {
-        memory.ledger()
-            .AccountOf(device->caps().id)
-            .Add(TransferDirection::kToDevice, TransferCause::kWeights, shared ? 0 : bytes.size());
-        shared = true;
-      } else {
-        LEM_TRY(device->memory()
-                    ->CopyIn(arena.data(), bytes.size(), TransferCause::kWeights)
-                    .WithContext(fmt::format("weight {} cannot go to {}", name, device->caps().id)));
-        moved_weight_bytes_ += bytes.size();
-      }
-    }
-    if (shared) {
+  return users;
+}
+
+Result<PlacedModel::PlacedWeight> PlacedModel::PlaceWeight(const std::string& name, std::span<const std::byte> bytes,
+                                                           const std::set<Device*>& users, MemoryManager& memory) {
+  LEM_ASSIGN_OR_RETURN(Allocation arena, memory.Allocate(MemoryUse::kWeights, bytes.size() + kWeightPadding));
+  std::memcpy(arena.data(), bytes.data(), bytes.size());
+  bool shared = false;
+  for (Device* device : users) {
+    DeviceMemory& own = *device->memory();
+    Status status = arena.MapTo(own, arena.bytes());
+    if (own.shares_host_memory()) {
+      // The one copy that was made above.
+      memory.ledger()
+          .AccountOf(device->caps().id)
+          .Add(TransferDirection::kToDevice, TransferCause::kWeights, shared ? 0 : bytes.size());
+      shared = true;
+    } else if (status.ok()) {
+      status = own.CopyIn(arena.data(), bytes.size(), TransferCause::kWeights);
       moved_weight_bytes_ += bytes.size();
-      host_bytes[source] = {arena.data(), bytes.size()};
-    } else {
-      // Only the shadows hold it: the host reads the file.
-      ::madvise(arena.data(), arena.bytes(), MADV_DONTNEED);
     }
-    arenas_.push_back(std::move(arena));
+    LEM_TRY(std::move(status).WithContext(fmt::format("weight {} cannot go to {}", name, device->caps().id)));
   }
-  for (size_t slot = 0; slot < sliced_.slices.size(); ++slot) {
-    const WeightSlice& slice = sliced_.slices[slot];
-    const auto source = static_cast<size_t>(slice.source);
-    const WeightInfo& info = sliced_.graph.weights[slot];
-    WeightDesc desc = model.weight_table->desc(model.weights[source]);
-    desc.name = info.name;
-    size_t offset = 0;
-    if (desc.rows == 1 && info.cols != desc.cols) {
-      // A slice of a vector (a bias), which is one row of plain numbers.
-      offset = desc.row_bytes / static_cast<size_t>(desc.cols) * static_cast<size_t>(slice.row_begin);
-      desc.row_bytes = desc.row_bytes / static_cast<size_t>(desc.cols) * static_cast<size_t>(info.cols);
-    } else {
-      offset = desc.row_bytes * static_cast<size_t>(slice.row_begin);
-    }
-    desc.rows = info.rows;
-    desc.cols = info.cols;
-    const size_t bytes = desc.row_bytes * static_cast<size_t>(desc.rows);
-    handles_.push_back(weights_.Add(std::move(desc), host_bytes[source].subspan(offset, bytes),
-                                    model.weight_table->owner(model.weights[source]),
-                                    device_data[source] == nullptr ? nullptr : device_data[source] + offset));
+  PlacedWeight placed{bytes, arena.data()};
+  if (shared) {
+    moved_weight_bytes_ += bytes.size();
+    placed.host_bytes = {arena.data(), bytes.size()};
+  } else {
+    // Only the shadows hold it: the host reads the file.
+    ::madvise(arena.data(), arena.bytes(), MADV_DONTNEED);
   }
-  return OkStatus();
+  arenas_.push_back(std::move(arena));
+  return placed;
+}
+
+void PlacedModel::AddSlice(const BoundGraph& model, size_t slot, const PlacedWeight& source) {
+  const WeightSlice& slice = sliced_.slices[slot];
+  const WeightInfo& info = sliced_.graph.weights[slot];
+  const WeightHandle original = model.weights[static_cast<size_t>(slice.source)];
+  WeightDesc desc = model.weight_table->desc(original);
+  desc.name = info.name;
+  size_t offset = desc.row_bytes * static_cast<size_t>(slice.row_begin);
+  if (desc.rows == 1 && info.cols != desc.cols) {
+    // A slice of a vector (a bias), which is one row of plain numbers.
+    const size_t element_bytes = desc.row_bytes / static_cast<size_t>(desc.cols);
+    offset = element_bytes * static_cast<size_t>(slice.row_begin);
+    desc.row_bytes = element_bytes * static_cast<size_t>(info.cols);
+  }
+  desc.rows = info.rows;
+  desc.cols = info.cols;
+  const size_t bytes = desc.row_bytes * static_cast<size_t>(desc.rows);
+  handles_.push_back(weights_.Add(std::move(desc), source.host_bytes.subspan(offset, bytes),
+                                  model.weight_table->owner(original),
+                                  source.device_data == nullptr ? nullptr : source.device_data + offset));
 }
 
 }  // namespace lem

@@ -2,6 +2,10 @@
 #pragma once
 
 #include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "device/registry.h"
@@ -26,6 +30,8 @@ class PlacedModel {
   // Devices in use; space_memory()[space] is what copies to and from a space go through, null for the host.
   const std::vector<Device*>& devices() const { return devices_; }
   const std::vector<DeviceMemory*>& space_memory() const { return space_memory_; }
+  // REQUIRES, of both: a plan names the device.
+  Device& DeviceOf(std::string_view device_id) const;
   SpaceId SpaceOf(std::string_view device_id) const { return spaces_.find(device_id)->second; }
   bool all_in_host_memory() const { return space_memory_.size() == 1; }
   // True if both phases run by the same steps in the same numerics, so that one submission may serve both.
@@ -36,7 +42,16 @@ class PlacedModel {
  private:
   explicit PlacedModel(Placement placement) : placement_(std::move(placement)) {}
   Status FindDevices(const DeviceRegistry& registry);
+  // Where a weight of the model is: for the host, and for the devices that it is mapped to.
+  struct PlacedWeight {
+    std::span<const std::byte> host_bytes;
+    const std::byte* device_data = nullptr;  // null: no device but the host uses it
+  };
   Status PlaceWeights(const BoundGraph& model, MemoryManager& memory);
+  std::vector<std::set<Device*>> FindUsers(const BoundGraph& model) const;
+  Result<PlacedWeight> PlaceWeight(const std::string& name, std::span<const std::byte> bytes,
+                                   const std::set<Device*>& users, MemoryManager& memory);
+  void AddSlice(const BoundGraph& model, size_t slot, const PlacedWeight& source);
   bool ComparePhases() const;
 
   const Placement placement_;

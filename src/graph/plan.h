@@ -43,7 +43,6 @@ struct PlanStep {
 // Immutable once made. Steps are in running order; neighbours on different devices run at the same time if neither
 // reads what the other writes.
 struct Plan {
-  Phase phase = Phase::kPrefill;
   std::vector<PlanStep> steps;
   std::vector<Transfer> last_transfers;  // that bring the logits to the host
 };

@@ -121,10 +121,9 @@ class RowCutter {
 };
 
 // Marks where each value is and adds the copies that steps need.
-Result<Plan> MakePlan(const Graph& graph, Phase phase, const Placement& placement,
-                      const std::vector<size_t>& clause_of_op, const DeviceSpaces& spaces) {
+Result<Plan> MakePlan(const Graph& graph, const Placement& placement, const std::vector<size_t>& clause_of_op,
+                      const DeviceSpaces& spaces) {
   Plan plan;
-  plan.phase = phase;
   const auto num_ops = static_cast<int32_t>(graph.ops.size());
   for (int32_t begin = 0; begin < num_ops;) {
     int32_t end = begin + 1;
@@ -185,7 +184,7 @@ Result<SlicedGraph> SliceGraph(const Graph& graph, const Placement& placement, c
       clause_of_op.push_back(by_rows[i] ? static_cast<size_t>(rows - placement.clauses.data())
                                         : placement.ClauseOf(sliced.graph.ops[i], phase));
     }
-    LEM_ASSIGN_OR_RETURN(Plan plan, MakePlan(sliced.graph, phase, placement, clause_of_op, spaces));
+    LEM_ASSIGN_OR_RETURN(Plan plan, MakePlan(sliced.graph, placement, clause_of_op, spaces));
     (phase == Phase::kPrefill ? sliced.prefill : sliced.decode) = std::move(plan);
   }
   return sliced;

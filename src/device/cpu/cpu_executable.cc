@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/integer_math.h"
 
 namespace lem {
 namespace {
@@ -16,8 +17,6 @@ constexpr int64_t kTasksPerThread = 6;
 // Up to this many rows a product runs straight from the quantised weights and wants long runs of them; above, the
 // kernel works panel by panel.
 constexpr int64_t kFewRows = 4;
-
-constexpr int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 size_t RoundUpToLine(size_t floats) { return (floats + 15) / 16 * 16; }
 

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/integer_math.h"
 
 namespace lem {
 namespace {
@@ -13,8 +14,6 @@ constexpr int64_t kTasksPerThread = 4;
 constexpr int64_t kPanelsPerTask = 4;
 // Rows of activations that a task takes through a panel at a time: they stay in a core's cache.
 constexpr int64_t kRowsPerTask = 64;
-
-int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 

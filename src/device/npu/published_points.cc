@@ -4,21 +4,11 @@
 #include <map>
 
 #include "base/check.h"
+#include "base/embedded_file.h"
 
-#define LEM_EMBED_POINTS(name)                                        \
-  asm(".section .rodata\n"                                            \
-      "lem_points_" #name                                             \
-      ":\n"                                                           \
-      ".incbin \"" LEM_NPU_POINTS_FOLDER "/" #name                    \
-      ".csv\"\n"                                                      \
-      "lem_points_" #name                                             \
-      "_end:\n"                                                       \
-      ".previous\n");                                                 \
-  extern "C" const char lem_points_##name[] asm("lem_points_" #name); \
-  extern "C" const char lem_points_##name##_end[] asm("lem_points_" #name "_end");
-LEM_EMBED_POINTS(npu_gemm)
-LEM_EMBED_POINTS(npu_single_core)
-LEM_EMBED_POINTS(npu_llm)
+LEM_EMBED_FILE(lem_points_npu_gemm, char, LEM_NPU_POINTS_FOLDER "/npu_gemm.csv")
+LEM_EMBED_FILE(lem_points_npu_single_core, char, LEM_NPU_POINTS_FOLDER "/npu_single_core.csv")
+LEM_EMBED_FILE(lem_points_npu_llm, char, LEM_NPU_POINTS_FOLDER "/npu_llm.csv")
 
 namespace lem {
 namespace {

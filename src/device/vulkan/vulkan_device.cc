@@ -125,10 +125,9 @@ class VulkanExecutable : public Executable {
 
   void Record(VulkanRecorder& recorder) {
     recorder.SetStep(step_.address(), shape_.max_tokens, shape_.max_outputs);
-    segment_.Record(recorder, {.step = step_.address(),
-                               .ropes = rope_tables_,
-                               .scratch = scratch_ != nullptr ? scratch_->address() : 0,
-                               .boundary = boundary_});
+    segment_.Record(
+        recorder,
+        {.ropes = rope_tables_, .scratch = scratch_ != nullptr ? scratch_->address() : 0, .boundary = boundary_});
   }
 
   Status ResolveKvBlocks(const Bindings& bindings) {

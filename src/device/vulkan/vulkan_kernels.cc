@@ -5,6 +5,7 @@
 #include <span>
 
 #include "base/check.h"
+#include "base/integer_math.h"
 #include "device/vulkan/vulkan_context.h"
 #include "kernels/kernels.h"
 
@@ -17,8 +18,6 @@ constexpr uint32_t kMaxGridX = 32768;
 constexpr uint32_t kElementsPerThread = 4;
 // Elements of one chunk of weights (quants.glsl).
 constexpr uint32_t kChunk = 32;
-
-constexpr uint32_t DivideUp(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 
 // Every block of a quantised type begins at a multiple of this; so must the matrix. Shaders count on it.
 uint32_t BlockAlignment(DType dtype) {
@@ -118,6 +117,21 @@ void CheckActivation(DeviceAddress address, uint32_t stride, uint32_t cols) {
       << "activation at " << address << ", stride " << stride << ", " << cols << " columns";
 }
 
+// Of an operation of one operand; those of two fill in the other.
+ElementwisePush UnaryPush(const VulkanRecorder& recorder, DeviceAddress in, uint32_t in_stride, DeviceAddress out,
+                          uint32_t out_stride, uint32_t cols, Rows rows) {
+  return {.step = recorder.step(),
+          .a = in,
+          .b = 0,
+          .out = out,
+          .rows_kind = static_cast<uint32_t>(rows),
+          .a_stride = in_stride,
+          .b_stride = 0,
+          .out_stride = out_stride,
+          .cols = cols,
+          .cap = 0};
+}
+
 void RecordElementwise(VulkanRecorder& recorder, ElementOp op, const ElementwisePush& push, Rows rows) {
   LEM_CHECK(push.a % 4 == 0 && push.out % 4 == 0 && push.a_stride >= push.cols && push.out_stride >= push.cols);
   const uint32_t workgroup = recorder.context().tuning().workgroup;
@@ -195,12 +209,6 @@ void RecordEmbed(VulkanRecorder& recorder, const VulkanEmbed& args) {
                     BytesOf(push), DivideUp(args.cols, kChunk * workgroup), MaxRows(recorder, Rows::kTokens), 1);
 }
 
-LinearMethod ChooseLinearMethod(const VulkanContext& context, int64_t max_rows) {
-  // A tile costs the same for 1 row as for all of its rows.
-  const int64_t most_for_matvec = context.info().emulated ? 16 : 8;
-  return max_rows <= most_for_matvec ? LinearMethod::kMatVec : LinearMethod::kMatMul;
-}
-
 void RecordLinear(VulkanRecorder& recorder, const VulkanLinear& args) {
   CheckActivation(args.in, args.in_stride, args.k);
   CheckWeight(args.dtype, args.weight, args.row_bytes, args.k);
@@ -219,10 +227,8 @@ void RecordLinear(VulkanRecorder& recorder, const VulkanLinear& args) {
                         .out_stride = args.out_stride,
                         .residual_stride = args.residual_stride};
   if (args.n == 0 || max_rows == 0) return;
-  const LinearMethod method =
-      args.method == LinearMethod::kAuto ? ChooseLinearMethod(recorder.context(), max_rows) : args.method;
-  if (method == LinearMethod::kMatVec) return RecordMatVec(recorder, args, push, max_rows);
-  const bool f16 = method == LinearMethod::kMatMulF16;
+  if (args.method == LinearMethod::kMatVec) return RecordMatVec(recorder, args, push, max_rows);
+  const bool f16 = args.method == LinearMethod::kMatMulF16;
   LEM_CHECK(!f16 || recorder.context().info().fp16_arithmetic) << "no fp16 arithmetic on this device";
   RecordMatMul(recorder, f16 ? VulkanShader::kMatMulF16 : VulkanShader::kMatMul, args, push, max_rows);
 }
@@ -244,53 +250,21 @@ void RecordRmsNorm(VulkanRecorder& recorder, const VulkanRmsNorm& args) {
 
 void RecordAdd(VulkanRecorder& recorder, const VulkanAdd& args) {
   CheckActivation(args.b, args.b_stride, args.cols);
-  const ElementwisePush push{.step = recorder.step(),
-                             .a = args.a,
-                             .b = args.b,
-                             .out = args.out,
-                             .rows_kind = static_cast<uint32_t>(args.rows),
-                             .a_stride = args.a_stride,
-                             .b_stride = args.b_stride,
-                             .out_stride = args.out_stride,
-                             .cols = args.cols,
-                             .cap = 0};
+  ElementwisePush push = UnaryPush(recorder, args.a, args.a_stride, args.out, args.out_stride, args.cols, args.rows);
+  push.b = args.b;
+  push.b_stride = args.b_stride;
   RecordElementwise(recorder, ElementOp::kAdd, push, args.rows);
 }
 
 void RecordGlu(VulkanRecorder& recorder, const VulkanGlu& args) {
   CheckActivation(args.up, args.up_stride, args.cols);
-  const ElementwisePush push{.step = recorder.step(),
-                             .a = args.gate,
-                             .b = args.up,
-                             .out = args.out,
-                             .rows_kind = static_cast<uint32_t>(args.rows),
-                             .a_stride = args.gate_stride,
-                             .b_stride = args.up_stride,
-                             .out_stride = args.out_stride,
-                             .cols = args.cols,
-                             .cap = 0};
+  ElementwisePush push =
+      UnaryPush(recorder, args.gate, args.gate_stride, args.out, args.out_stride, args.cols, args.rows);
+  push.b = args.up;
+  push.b_stride = args.up_stride;
   RecordElementwise(recorder, args.activation == Activation::kSilu ? ElementOp::kSiluMul : ElementOp::kGeluMul, push,
                     args.rows);
 }
-
-namespace {
-
-// Operations of one operand.
-ElementwisePush UnaryPush(const VulkanRecorder& recorder, DeviceAddress in, uint32_t in_stride, DeviceAddress out,
-                          uint32_t out_stride, uint32_t cols, Rows rows) {
-  return {.step = recorder.step(),
-          .a = in,
-          .b = 0,
-          .out = out,
-          .rows_kind = static_cast<uint32_t>(rows),
-          .a_stride = in_stride,
-          .b_stride = 0,
-          .out_stride = out_stride,
-          .cols = cols,
-          .cap = 0};
-}
-
-}  // namespace
 
 void RecordSoftcap(VulkanRecorder& recorder, const VulkanSoftcap& args) {
   ElementwisePush push = UnaryPush(recorder, args.in, args.in_stride, args.out, args.out_stride, args.cols, args.rows);

@@ -37,7 +37,6 @@ struct VulkanEmbed {
 void RecordEmbed(VulkanRecorder& recorder, const VulkanEmbed& args);
 
 enum class LinearMethod : uint8_t {
-  kAuto,       // by the bucket's number of rows
   kMatVec,     // few rows: streams the weights
   kMatMul,     // many rows: tiles in shared memory
   kMatMulF16,  // as kMatMul with both factors rounded to float16, sums in float32; needs fp16 arithmetic
@@ -58,11 +57,9 @@ struct VulkanLinear {
   DeviceAddress residual = 0;
   uint32_t residual_stride = 0;
   Rows rows = Rows::kTokens;
-  LinearMethod method = LinearMethod::kAuto;
+  LinearMethod method = LinearMethod::kMatVec;
 };
 void RecordLinear(VulkanRecorder& recorder, const VulkanLinear& args);
-// What kAuto stands for with so many rows in the bucket.
-LinearMethod ChooseLinearMethod(const VulkanContext& context, int64_t max_rows);
 
 // out = in / sqrt(mean(in^2) + eps) * weight over groups of `group` columns. out may be in.
 struct VulkanRmsNorm {

@@ -4,12 +4,11 @@
 #include <map>
 
 #include "base/check.h"
+#include "device/first_fit.h"
 #include "kernels/kernels.h"
 
 namespace lem {
 namespace {
-
-constexpr size_t kScratchAlignment = 256;
 
 uint32_t U32(int64_t value) { return static_cast<uint32_t>(value); }
 
@@ -32,8 +31,7 @@ bool VulkanSegment::IsBoundary(ValueId id) const { return std::ranges::find(boun
 
 size_t VulkanSegment::BytesOf(ValueId id) const {
   const int64_t rows = value(id).rows == Rows::kTokens ? options_.bucket.max_tokens : options_.bucket.max_outputs;
-  const size_t bytes = static_cast<size_t>(rows * value(id).cols) * sizeof(float);
-  return (bytes + kScratchAlignment - 1) / kScratchAlignment * kScratchAlignment;
+  return static_cast<size_t>(rows * value(id).cols) * sizeof(float);
 }
 
 Status VulkanSegment::CheckOps() {
@@ -108,7 +106,6 @@ void VulkanSegment::FuseOps() {
   }
 }
 
-// First fit over the values' lives; a value never shares memory with one that its own kernel reads.
 void VulkanSegment::PlaceValues() {
   std::map<ValueId, int32_t> last_use;
   for (int32_t i = segment_.op_begin; i < segment_.op_end; ++i) {
@@ -120,26 +117,13 @@ void VulkanSegment::PlaceValues() {
     last_use.try_emplace(fusion.out, i);
   }
   scratch_offset_.assign(model_.graph->values.size(), 0);
-  struct Live {
-    size_t begin, end;
-    int32_t until;
-  };
-  std::vector<Live> live;
+  FirstFit memory(kVulkanAlignment);
   for (int32_t i = segment_.op_begin; i < segment_.op_end; ++i) {
     const Fusion& fusion = fusions_[static_cast<size_t>(i - segment_.op_begin)];
     if (fusion.skip || IsBoundary(fusion.out)) continue;
-    std::erase_if(live, [&](const Live& l) { return l.until < i; });
-    std::ranges::sort(live, {}, &Live::begin);
-    size_t offset = 0;
-    const size_t bytes = BytesOf(fusion.out);
-    for (const Live& l : live) {
-      if (offset + bytes <= l.begin) break;
-      offset = std::max(offset, l.end);
-    }
-    scratch_offset_[static_cast<size_t>(fusion.out)] = offset;
-    live.push_back({offset, offset + bytes, last_use[fusion.out]});
-    scratch_bytes_ = std::max(scratch_bytes_, offset + bytes);
+    scratch_offset_[static_cast<size_t>(fusion.out)] = memory.Place(BytesOf(fusion.out), i, last_use[fusion.out]);
   }
+  scratch_bytes_ = memory.total_bytes();
 }
 
 VulkanStepShape VulkanSegment::step_shape() const {

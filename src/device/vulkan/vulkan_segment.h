@@ -35,7 +35,6 @@ class VulkanSegment {
 
   // What the kernels are recorded with.
   struct Memory {
-    DeviceAddress step = 0;
     std::span<const DeviceAddress> ropes;     // of each RopeSpec's table
     DeviceAddress scratch = 0;                // scratch_bytes()
     std::span<const DeviceAddress> boundary;  // of boundary()

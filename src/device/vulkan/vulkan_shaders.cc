@@ -4,21 +4,10 @@
 #include <cstddef>
 
 #include "base/check.h"
+#include "base/embedded_file.h"
 
-// The assembler puts each file into read-only data between two labels; the build names the folder and rebuilds this
-// file when one of them changes.
-#define LEM_EMBED_SPIRV(name)                                           \
-  asm(".section .rodata\n"                                              \
-      ".balign 4\n"                                                     \
-      "lem_spirv_" #name                                                \
-      ":\n"                                                             \
-      ".incbin \"" LEM_SPIRV_FOLDER "/" #name                           \
-      ".spv\"\n"                                                        \
-      "lem_spirv_" #name                                                \
-      "_end:\n"                                                         \
-      ".previous\n");                                                   \
-  extern "C" const uint32_t lem_spirv_##name[] asm("lem_spirv_" #name); \
-  extern "C" const uint32_t lem_spirv_##name##_end[] asm("lem_spirv_" #name "_end");
+// The build names the folder and rebuilds this file when one of them changes.
+#define LEM_EMBED_SPIRV(name) LEM_EMBED_FILE(lem_spirv_##name, uint32_t, LEM_SPIRV_FOLDER "/" #name ".spv")
 
 #define LEM_FOR_EACH_SHADER(X) \
   X(embed) X(matvec) X(matmul) X(matmul_f16) X(rms_norm) X(elementwise) X(rope) X(store_kv) X(attention)

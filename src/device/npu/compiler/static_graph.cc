@@ -6,6 +6,7 @@
 #include <mutex>
 #include <tuple>
 
+#include "device/first_fit.h"
 #include "kernels/kernels.h"
 
 namespace lem {
@@ -95,28 +96,15 @@ class Planner {
     for (const auto& side : {boundary.inputs, boundary.outputs}) {
       for (const ValueId id : side) graph_.values[static_cast<size_t>(id)].boundary = true;
     }
-    struct Placed {
-      size_t begin, end;
-      int32_t dies;
-    };
-    std::vector<Placed> live;
+    FirstFit memory(kAlignment);
     for (int32_t i = graph_.segment.op_begin; i < graph_.segment.op_end; ++i) {
       const ValueId out = OpOutput(model_.ops[static_cast<size_t>(i)].body);
       StaticValue& placed = graph_.values[static_cast<size_t>(out)];
-      std::erase_if(live, [&](const Placed& p) { return p.dies < i; });
       if (placed.boundary) continue;
-      const size_t bytes =
-          (static_cast<size_t>(rows(out) * value(out).cols) * sizeof(float) + kAlignment - 1) / kAlignment * kAlignment;
-      std::ranges::sort(live, {}, &Placed::begin);
-      size_t offset = 0;
-      for (const Placed& p : live) {
-        if (offset + bytes <= p.begin) break;
-        offset = std::max(offset, p.end);
-      }
-      placed.offset_bytes = offset;
-      live.push_back({offset, offset + bytes, dies[static_cast<size_t>(out)]});
-      graph_.activation_bytes = std::max(graph_.activation_bytes, offset + bytes);
+      const size_t bytes = static_cast<size_t>(rows(out) * value(out).cols) * sizeof(float);
+      placed.offset_bytes = memory.Place(bytes, i, dies[static_cast<size_t>(out)]);
     }
+    graph_.activation_bytes = memory.total_bytes();
     for (size_t id = 0; id < count; ++id) {
       StaticValue& placed = graph_.values[id];
       if (born[id] == kNone && dies[id] == kNone) continue;

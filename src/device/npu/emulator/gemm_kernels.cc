@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/integer_math.h"
 #include "tensor/half.h"
 
 #if defined(__x86_64__)
@@ -19,8 +20,6 @@ namespace {
 constexpr int64_t kRows = 4;  // that share the loads of a panel
 using Vector = float __attribute__((vector_size(64)));
 using Ints = int32_t __attribute__((vector_size(64)));
-
-int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // The int32 sums of one group for kCount rows: sums[row][16].
 template <int kCount>

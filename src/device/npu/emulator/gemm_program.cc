@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/integer_math.h"
+
 namespace lem {
 namespace {
 
@@ -14,7 +16,6 @@ constexpr int64_t kMaxLoopCount = 1023;
 constexpr int64_t kMaxStrideWords = int64_t{1} << 20;
 constexpr double kScaleOps = 2;  // from int32 to float32, then one multiply-add
 
-int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t RoundUp(int64_t a, int64_t b) { return DivideUp(a, b) * b; }
 
 // A's or B's bytes of `elements`, B perhaps packed.

@@ -3,22 +3,11 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "base/embedded_file.h"
 #include "base/json.h"
 
-// The assembler puts the data files into read-only data between two labels.
-#define LEM_EMBED_NPU_DATA(name)                                \
-  asm(".section .rodata\n"                                      \
-      "lem_npu_" #name                                          \
-      ":\n"                                                     \
-      ".incbin \"" LEM_NPU_DATA_FOLDER "/" #name                \
-      ".json\"\n"                                               \
-      "lem_npu_" #name                                          \
-      "_end:\n"                                                 \
-      ".previous\n");                                           \
-  extern "C" const char lem_npu_##name[] asm("lem_npu_" #name); \
-  extern "C" const char lem_npu_##name##_end[] asm("lem_npu_" #name "_end");
-LEM_EMBED_NPU_DATA(xdna)
-LEM_EMBED_NPU_DATA(xdna2)
+LEM_EMBED_FILE(lem_npu_xdna, char, LEM_NPU_DATA_FOLDER "/xdna.json")
+LEM_EMBED_FILE(lem_npu_xdna2, char, LEM_NPU_DATA_FOLDER "/xdna2.json")
 
 namespace lem {
 namespace {
