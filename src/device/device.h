@@ -34,6 +34,8 @@ struct DeviceCaps {
   std::vector<Layout> weight_layouts;  // that it reads
   // Largest tokens of a step for which it wants an executable of its own, rising; empty = one for every size.
   std::vector<int64_t> token_buckets;
+  // Compile takes seconds and may be called from any thread: requests start elsewhere meanwhile.
+  bool compiles_slowly = false;
 };
 
 std::string_view DeviceKindName(DeviceKind kind);  // "cpu", "gpu", "npu"

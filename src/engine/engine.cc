@@ -1,6 +1,10 @@
 #include "engine/engine.h"
 
+#include <fmt/ranges.h>
+#include <sys/resource.h>
+
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -29,8 +33,10 @@ struct Engine::Sequence {
   std::shared_ptr<const GenerateRequest> request;
   std::shared_ptr<EventSink> sink;
   std::vector<BlockId> blocks;  // block table, for every position it may reach
+  std::shared_ptr<Route> route;
   Sampler sampler;
   int64_t answer_limit = 0;
+  int32_t handovers = 0;           // to a route of other numerics
   int64_t num_computed = 0;        // positions whose KV exists
   std::vector<int32_t> generated;  // the last one is not computed yet
   std::vector<TokenEvent> prompt_logprobs;
@@ -58,43 +64,109 @@ Result<std::unique_ptr<Engine>> Engine::Create(const Model& model, const DeviceR
   const auto row_bytes = static_cast<int64_t>(sizeof(float)) * model.graph.vocab_size;
   engine->max_step_outputs_ =
       std::clamp(kMaxLogitsBytes / row_bytes, kMinStepOutputs, std::max(kMinStepOutputs, options.max_step_tokens));
-  LEM_TRY(engine->Place(options.placement));
-  LEM_TRY(engine->ChooseMemory());
-  LEM_TRY(engine->MakeExecutors());
+  LEM_ASSIGN_OR_RETURN(auto route, Route::Create(engine->bound(), options.placement, devices, memory));
+  LEM_TRY(engine->CheckDeterminism(route->placed()));
+  LEM_TRY(engine->ChooseMemory(route->placed()));
+  const bool compiles_slowly = std::ranges::any_of(route->placed().devices(),
+                                                   [](const Device* device) { return device->caps().compiles_slowly; });
+  // A memory of its own would need the keys and values of both ways.
+  if (compiles_slowly && route->placed().all_in_host_memory() && !options.wait_for_devices && !options.deterministic) {
+    LEM_TRY(engine->StartOnCpu(std::move(route)));
+  } else {
+    LEM_TRY(engine->OpenRoute(std::move(route)));
+  }
   return engine;
 }
 
-// REQUIRES: no sequence holds keys outside the host's memory.
-Status Engine::Place(const Placement& placement) {
-  executors_ = {};
-  kv_residency_.reset();
-  placed_.reset();
-  const BoundGraph bound{&model_.graph, model_.bound_weights, &model_.weights};
-  LEM_ASSIGN_OR_RETURN(placed_, PlacedModel::Create(bound, placement, devices_, memory_));
-  return OkStatus();
+Status Engine::CheckDeterminism(const PlacedModel& placed) const {
+  if (!options_.deterministic) return OkStatus();
+  if (options_.placement.handover) {
+    return InvalidArgument(
+        "the placement asks for \"handover\", which changes the numerics of running answers; deterministic answers "
+        "forbid it: leave one of them out");
+  }
+  const std::vector<std::string_view> prefill = placed.Numerics(Phase::kPrefill),
+                                      decode = placed.Numerics(Phase::kDecode);
+  const auto [first, second] = std::ranges::mismatch(prefill, decode);
+  if (first == prefill.end()) return OkStatus();
+  return InvalidArgument(
+      "the placement computes prompts in the numerics {} and answers in {}; deterministic answers need one for both: "
+      "place both phases on one device that has one, such as \"all cpu\"",
+      *first, *second);
 }
 
-// REQUIRES: the model is placed, and the pool exists.
-Status Engine::MakeExecutors() {
-  const size_t num_executors = placed_->phases_are_alike() ? 1 : 2;
-  for (size_t i = 0; i < num_executors; ++i) {
-    const ShapeBucket largest{options_.max_step_tokens, max_step_outputs_, static_cast<Phase>(i)};
-    LEM_ASSIGN_OR_RETURN(executors_[i], Executor::Create(*placed_, largest, memory_));
-  }
-  if (!placed_->all_in_host_memory()) {
+// Makes `route` that of new sequences. REQUIRES: the pool exists; no sequence holds keys outside the host's memory.
+Status Engine::OpenRoute(std::unique_ptr<Route> route) {
+  LEM_TRY(route->Compile(options_.max_step_tokens, max_step_outputs_, memory_));
+  if (!route->placed().all_in_host_memory()) {
     kv_residency_ = std::make_unique<KvResidency>(*pool_, model_.graph.kv.num_layers, kv_layout_.layer_bytes,
-                                                  placed_->space_memory());
+                                                  route->placed().space_memory());
   }
+  route_ = std::move(route);
   return OkStatus();
 }
 
-Status Engine::ChooseMemory() {
+// --- devices that compile slowly ---
+
+Status Engine::StartOnCpu(std::unique_ptr<Route> wanted) {
+  Placement meanwhile = options_.placement;
+  for (const Device* device : wanted->placed().devices()) {
+    if (device->caps().compiles_slowly) meanwhile = meanwhile.Without(device->caps().id, "cpu");
+  }
+  LEM_ASSIGN_OR_RETURN(auto route, Route::Create(bound(), meanwhile, devices_, memory_));
+  LEM_TRY(OpenRoute(std::move(route)));
+  compiling_since_ = Clock::now();
+  is_compiling_.store(true, std::memory_order_release);
+  auto compile = [this, wanted = std::move(wanted)]() mutable -> Result<std::unique_ptr<Route>> {
+    constexpr int kNice = 10;  // requests that run meanwhile come first; on Linux this is the thread's own
+    ::setpriority(PRIO_PROCESS, 0, kNice);
+    const Status status = wanted->Compile(options_.max_step_tokens, max_step_outputs_, memory_);
+    is_compiling_.store(false, std::memory_order_release);
+    LEM_TRY(status);
+    return std::move(wanted);
+  };
+  compiling_ = std::async(std::launch::async, std::move(compile));
+  return OkStatus();
+}
+
+void Engine::WaitForDevices() {
+  if (compiling_.valid()) compiling_.wait();
+  TakeCompiledRoute();
+}
+
+// New sequences take the route that was asked for as soon as it is there. Running ones change over where no bit can
+// change, or where the user asked for it: their keys and values stay where they are.
+void Engine::TakeCompiledRoute() {
+  if (!compiling_.valid() || compiling_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return;
+  Result<std::unique_ptr<Route>> compiled = compiling_.get();
+  if (!compiled.ok()) {
+    placement_status_ = compiled.status();
+    LogError("the model cannot be placed as asked for, its requests stay on the CPU: {}", placement_status_.message());
+    return;
+  }
+  const std::shared_ptr<Route> before = std::exchange(route_, std::move(*compiled));
+  const bool same = std::ranges::all_of(std::array{Phase::kPrefill, Phase::kDecode}, [&](Phase phase) {
+    return before->placed().Numerics(phase) == route_->placed().Numerics(phase);
+  });
+  int64_t num_moved = 0;
+  for (const auto& [id, sequence] : sequences_) {
+    if (sequence->route != before || (!same && !options_.placement.handover && sequence->num_computed > 0)) continue;
+    sequence->route = route_;
+    if (!same && sequence->num_computed > 0) ++sequence->handovers;
+    ++num_moved;
+  }
+  LogInfo("devices {} have compiled after {:.1f} s and take new requests; {} of {} running ones move",
+          fmt::join(options_.placement.DeviceIds(), ", "), MillisecondsBetween(compiling_since_, Clock::now()) / 1000,
+          num_moved, sequences_.size());
+}
+
+Status Engine::ChooseMemory(const PlacedModel& placed) {
   kv_layout_ = MakeKvBlockLayout(model_.graph.kv);
   const auto block_bytes = static_cast<int64_t>(kv_layout_.block_bytes);
   const MemoryInfo memory = GetMemoryInfo();
   uint64_t budget = options_.kv_cache_bytes != 0 ? options_.kv_cache_bytes : memory.available_bytes / 2;
   // What a device with a memory of its own has to spare, less what activations will take.
-  for (const DeviceMemory* device : placed_->space_memory()) {
+  for (const DeviceMemory* device : placed.space_memory()) {
     if (device != nullptr && options_.kv_cache_bytes == 0) budget = std::min(budget, device->free_bytes() / 2);
   }
   const int64_t budget_blocks = static_cast<int64_t>(budget) / block_bytes;
@@ -108,7 +180,7 @@ Status Engine::ChooseMemory() {
         wanted, DivideUp(wanted, kKvBlockTokens) * block_bytes, budget);
   }
   LEM_ASSIGN_OR_RETURN(pool_, KvBlockPool::Create(memory_, kv_layout_.block_bytes, budget_blocks));
-  for (Device* device : placed_->devices()) {
+  for (Device* device : placed.devices()) {
     if (device->memory() != nullptr) LEM_TRY(pool_->MapTo(*device->memory()));
   }
   return OkStatus();
@@ -128,9 +200,11 @@ int64_t Engine::BlocksFor(const GenerateRequest& request) const {
 
 void Engine::Add(SequenceId id, const std::shared_ptr<const GenerateRequest>& request,
                  std::shared_ptr<EventSink> sink) {
+  TakeCompiledRoute();
   const uint64_t seed = request->sampling.seed.value_or(id * 0x9e3779b97f4a7c15u ^ std::random_device{}());
   auto sequence = std::make_unique<Sequence>(Sequence{
       .id = id, .request = request, .sink = std::move(sink), .sampler = {request->sampling, seed, request->prompt}});
+  sequence->route = route_;
   sequence->answer_limit = AnswerLimit(*request);
   const int64_t num_blocks = BlocksFor(*request);
   for (int64_t i = 0; i < num_blocks; ++i) {
@@ -156,6 +230,7 @@ Usage Engine::UsageOf(SequenceId id) const {
   Usage usage;
   usage.prompt_tokens = static_cast<int32_t>(sequence.prompt_size());
   usage.completion_tokens = static_cast<int32_t>(sequence.generated.size());
+  usage.handovers = sequence.handovers;
   usage.prefill_ms = MillisecondsBetween(sequence.started, prefilled ? sequence.prefill_done : now);
   if (prefilled) usage.decode_ms = MillisecondsBetween(sequence.prefill_done, now);
   return usage;
@@ -180,40 +255,46 @@ void Engine::GatherRows(const std::vector<EngineRows>& rows) {
 }
 
 Engine::StepOutcome Engine::Step(const std::vector<EngineRows>& rows) {
+  TakeCompiledRoute();
   StepOutcome outcome;
-  const auto step = [&](const std::vector<EngineRows>& some, Phase phase) {
-    if (some.empty()) return;
-    Status status = StepPhase(some, phase, outcome.finished);
-    if (status.ok()) return;
-    for (const EngineRows& row : some) outcome.failed.push_back(row.id);
+  for (Batch& batch : MakeBatches(rows)) {
+    Status status = StepBatch(batch, outcome.finished);
+    if (status.ok()) continue;
+    for (const EngineRows& row : batch.rows) outcome.failed.push_back(row.id);
     outcome.error = std::move(status);
-  };
-  if (placed_->phases_are_alike()) {
-    step(rows, Phase::kPrefill);
-    return outcome;
   }
-  std::array<std::vector<EngineRows>, 2> by_phase;
-  for (const EngineRows& row : rows) {
-    by_phase[static_cast<size_t>(sequences_.at(row.id)->in_prompt() ? Phase::kPrefill : Phase::kDecode)].push_back(row);
-  }
-  // Answers first: they wait for one token, prompts for many.
-  for (const Phase phase : {Phase::kDecode, Phase::kPrefill}) step(by_phase[static_cast<size_t>(phase)], phase);
   return outcome;
 }
 
-Status Engine::StepPhase(const std::vector<EngineRows>& rows, Phase phase, std::vector<FinishedSequence>& finished) {
-  GatherRows(rows);
+std::vector<Engine::Batch> Engine::MakeBatches(const std::vector<EngineRows>& rows) const {
+  std::vector<Batch> batches;
+  for (const EngineRows& row : rows) {
+    const Sequence& sequence = *sequences_.at(row.id);
+    const bool one_phase = sequence.route == nullptr || sequence.route->placed().phases_are_alike();
+    const Phase phase = one_phase || sequence.in_prompt() ? Phase::kPrefill : Phase::kDecode;
+    auto batch = std::ranges::find_if(
+        batches, [&](const Batch& known) { return known.route == sequence.route && known.phase == phase; });
+    if (batch == batches.end()) batch = batches.insert(batch, {sequence.route, phase, {}});
+    batch->rows.push_back(row);
+  }
+  // Answers first: they wait for one token, prompts for many.
+  std::ranges::sort(batches, std::ranges::greater(), &Batch::phase);
+  return batches;
+}
+
+Status Engine::StepBatch(Batch& batch, std::vector<FinishedSequence>& finished) {
+  GatherRows(batch.rows);
   Bindings bindings;
   bindings.tokens = tokens_;
   bindings.sequences = sequence_rows_;
   bindings.output_rows = output_rows_;
   bindings.kv_base = pool_->base();
   bindings.kv_block_bytes = pool_->block_bytes();
-  LEM_TRY(RunOrRecover(bindings, phase));
+  LEM_TRY(RunOrRecover(bindings, batch));
 
   const auto vocab = static_cast<size_t>(model_.graph.vocab_size);
-  float* logits = executor(phase).logits();
-  for (const EngineRows& row : rows) {
+  float* logits = batch.route->executor(batch.phase).logits();
+  for (const EngineRows& row : batch.rows) {
     Sequence& sequence = *sequences_.at(row.id);
     const bool all_outputs = sequence.wants_all_outputs();
     const bool reaches_end = sequence.num_computed + row.num_tokens >= sequence.prompt_size();
@@ -228,9 +309,12 @@ Status Engine::StepPhase(const std::vector<EngineRows>& rows, Phase phase, std::
 
 // --- lost devices ---
 
-Status Engine::RunOrRecover(const Bindings& bindings, Phase phase) {
+Status Engine::RunOrRecover(const Bindings& bindings, Batch& batch) {
   for (;;) {
-    const Status status = executor(phase).Run(bindings, kv_residency_.get());
+    // Another batch of this step, or the loss below, may have changed it.
+    batch.route = sequences_.at(batch.rows.front().id)->route;
+    if (batch.route == nullptr) return Unavailable("a device was lost and the model could not be placed without it");
+    const Status status = batch.route->executor(batch.phase).Run(bindings, kv_residency_.get());
     if (status.ok()) return OkStatus();
     LEM_TRY(LeaveLostDevices(status));
   }
@@ -239,37 +323,50 @@ Status Engine::RunOrRecover(const Bindings& bindings, Phase phase) {
 // Moves the work of devices that were lost to the CPU. Keys and values that were in their memory are computed anew, in
 // the numerics of the CPU. Returns `cause` if no device was lost.
 Status Engine::LeaveLostDevices(const Status& cause) {
-  Placement placement = placed_->placement();
+  // Only this route has devices other than the CPU.
+  const std::shared_ptr<Route> before = route_;
+  if (before == nullptr) return cause;
+  Placement placement = before->placed().placement();
   std::vector<SpaceId> lost_spaces;
   bool any_lost = false;
-  for (Device* device : placed_->devices()) {
+  for (Device* device : before->placed().devices()) {
     const Status health = device->health();
     if (health.ok()) continue;
     any_lost = true;
     LogError("device {} is lost ({}): its work goes on on the CPU, {} sequences are under way", device->caps().id,
              health.message(), sequences_.size());
     placement = placement.Without(device->caps().id, "cpu");
-    lost_spaces.push_back(placed_->SpaceOf(device->caps().id));
+    lost_spaces.push_back(before->placed().SpaceOf(device->caps().id));
   }
   if (!any_lost) return cause;
+  std::vector<Sequence*> moved;
   std::vector<const Sequence*> to_replay;
   for (const auto& [id, sequence] : sequences_) {
+    if (sequence->route != before) continue;
     LEM_ASSIGN_OR_RETURN(const bool complete, BringKvToHost(*sequence, lost_spaces));
+    moved.push_back(sequence.get());
     if (!complete) to_replay.push_back(sequence.get());
+    sequence->route = nullptr;
   }
-  LEM_TRY(Place(placement));
-  LEM_TRY(MakeExecutors());
-  if (kv_residency_ != nullptr) {
-    for (const auto& [id, sequence] : sequences_) {
-      for (const BlockId block : sequence->blocks) {
-        for (int32_t layer = 0; layer < model_.graph.kv.num_layers; ++layer) {
-          kv_residency_->MarkWritten(block, layer, kHostSpace);
-        }
+  kv_residency_.reset();
+  route_ = nullptr;
+  LEM_ASSIGN_OR_RETURN(auto route, Route::Create(bound(), placement, devices_, memory_));
+  LEM_TRY(OpenRoute(std::move(route)));
+  for (Sequence* sequence : moved) sequence->route = route_;
+  MarkKvInHost();
+  for (const Sequence* sequence : to_replay) LEM_TRY(Replay(*sequence));
+  return OkStatus();
+}
+
+void Engine::MarkKvInHost() {
+  if (kv_residency_ == nullptr) return;
+  for (const auto& [id, sequence] : sequences_) {
+    for (const BlockId block : sequence->blocks) {
+      for (int32_t layer = 0; layer < model_.graph.kv.num_layers; ++layer) {
+        kv_residency_->MarkWritten(block, layer, kHostSpace);
       }
     }
   }
-  for (const Sequence* sequence : to_replay) LEM_TRY(Replay(*sequence));
-  return OkStatus();
 }
 
 // False if something was only in a lost memory.
@@ -302,7 +399,7 @@ Status Engine::Replay(const Sequence& sequence) {
     bindings.sequences = rows;
     bindings.kv_base = pool_->base();
     bindings.kv_block_bytes = pool_->block_bytes();
-    LEM_TRY(executor(Phase::kPrefill).Run(bindings, kv_residency_.get()));
+    LEM_TRY(sequence.route->executor(Phase::kPrefill).Run(bindings, kv_residency_.get()));
     position += count;
   }
   return OkStatus();

@@ -4,14 +4,15 @@
 // for the counters. Events go to each sequence's sink and are cheap to emit: no text is made here.
 #pragma once
 
-#include <array>
+#include <atomic>
 #include <functional>
+#include <future>
 #include <memory>
 #include <unordered_map>
 #include <vector>
 
 #include "engine/sampler.h"
-#include "executor/executor.h"
+#include "executor/route.h"
 #include "memory/kv_block_pool.h"
 #include "models/model.h"
 #include "request/request.h"
@@ -25,6 +26,10 @@ struct EngineOptions {
   uint64_t kv_cache_bytes = 0;    // for all sequences of the model; 0 = half of the memory that is available now
   int64_t max_step_tokens = 256;  // rows of one step: bounds how long a cancel or a decoding neighbour waits
   Placement placement = PlacementOnCpu();
+  // Create returns when every device has compiled, and not as soon as requests can start on the CPU.
+  bool wait_for_devices = false;
+  // One numerics class for prompts and answers, whenever a request comes: implies wait_for_devices.
+  bool deterministic = false;
 };
 
 class EventSink {
@@ -41,8 +46,9 @@ struct EngineRows {
 
 class Engine {
  public:
-  // The model, registry, memory and kernels must outlive it. Errors: as PlacedModel::Create and Executor::Create;
-  // ResourceExhausted when not even one context fits the memory, with the numbers.
+  // The model, registry, memory and kernels must outlive it. While devices compile that take long at it, requests start
+  // on the CPU. Errors: as PlacedModel::Create and Executor::Create; ResourceExhausted when not even one context fits
+  // the memory, with the numbers; InvalidArgument for a placement that cannot be deterministic.
   static Result<std::unique_ptr<Engine>> Create(const Model& model, const DeviceRegistry& devices,
                                                 MemoryManager& memory, const KernelTable& kernels,
                                                 const EngineOptions& options);
@@ -52,8 +58,14 @@ class Engine {
   int64_t max_step_tokens() const { return options_.max_step_tokens; }
   int64_t max_step_outputs() const { return max_step_outputs_; }
   const KvBlockPool& kv_pool() const { return *pool_; }
-  // How the model is placed now: as asked for, less devices that were lost.
-  const PlacedModel& placed() const { return *placed_; }
+  // How new requests are placed now: as asked for, less devices that were lost or have not compiled yet.
+  const PlacedModel& placed() const { return route_->placed(); }
+  // Not OK if a device could not compile its part, so that requests stay on the CPU.
+  const Status& placement_status() const { return placement_status_; }
+  // True while devices compile that new requests are to use. Thread-safe.
+  bool compiling() const { return is_compiling_.load(std::memory_order_acquire); }
+  // Waits until requests are placed as asked for, or placement_status() says why not.
+  void WaitForDevices();
 
   // KV blocks that a request may come to use: the one function that says what a request needs.
   int64_t BlocksFor(const GenerateRequest& request) const;
@@ -88,14 +100,25 @@ class Engine {
 
   Engine(const Model& model, const DeviceRegistry& devices, MemoryManager& memory, const KernelTable& kernels,
          const EngineOptions& options);
-  Status ChooseMemory();
-  Status Place(const Placement& placement);
-  Status MakeExecutors();
-  Executor& executor(Phase phase) { return *executors_[placed_->phases_are_alike() ? 0 : static_cast<size_t>(phase)]; }
-  Status StepPhase(const std::vector<EngineRows>& rows, Phase phase, std::vector<FinishedSequence>& finished);
-  Status RunOrRecover(const Bindings& bindings, Phase phase);
+  // Rows that one submission computes.
+  struct Batch {
+    std::shared_ptr<Route> route;
+    Phase phase = Phase::kPrefill;
+    std::vector<EngineRows> rows;
+  };
+
+  BoundGraph bound() const { return {&model_.graph, model_.bound_weights, &model_.weights}; }
+  Status CheckDeterminism(const PlacedModel& placed) const;
+  Status ChooseMemory(const PlacedModel& placed);
+  Status OpenRoute(std::unique_ptr<Route> route);
+  Status StartOnCpu(std::unique_ptr<Route> wanted);
+  void TakeCompiledRoute();
+  std::vector<Batch> MakeBatches(const std::vector<EngineRows>& rows) const;
+  Status StepBatch(Batch& batch, std::vector<FinishedSequence>& finished);
+  Status RunOrRecover(const Bindings& bindings, Batch& batch);
   Status LeaveLostDevices(const Status& cause);
   Result<bool> BringKvToHost(const Sequence& sequence, const std::vector<SpaceId>& lost_spaces);
+  void MarkKvInHost();
   Status Replay(const Sequence& sequence);
   void GatherRows(const std::vector<EngineRows>& rows);
   // What the outputs of one sequence's rows mean; true if it ended.
@@ -112,9 +135,12 @@ class Engine {
   int64_t max_step_outputs_ = 0;
   KvBlockLayout kv_layout_;
   std::unique_ptr<KvBlockPool> pool_;
-  std::unique_ptr<PlacedModel> placed_;
-  std::array<std::unique_ptr<Executor>, 2> executors_;  // by phase; the second is null if the phases are alike
-  std::unique_ptr<KvResidency> kv_residency_;           // null while everything is in the host's memory
+  std::shared_ptr<Route> route_;               // of new sequences; null after a lost device that nothing could replace
+  std::unique_ptr<KvResidency> kv_residency_;  // null while everything is in the host's memory
+  std::future<Result<std::unique_ptr<Route>>> compiling_;  // the route that was asked for, until it is taken
+  std::atomic<bool> is_compiling_{false};
+  Clock::time_point compiling_since_{};
+  Status placement_status_;
   std::unordered_map<SequenceId, std::unique_ptr<Sequence>> sequences_;
 
   // Of the current step, kept to save allocations.

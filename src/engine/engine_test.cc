@@ -1,5 +1,6 @@
-// The engine over devices with a memory of their own: placements by phase, and devices that are lost in the middle of
-// answers. The test devices compute as the CPU does, so the answers must be the CPU's, token for token.
+// The engine over devices with a memory of their own and over such that compile slowly: placements by phase, devices
+// that are lost or become ready in the middle of answers. The test devices compute as the CPU does, so the answers must
+// be the CPU's, token for token.
 #include "engine/engine.h"
 
 #include <gmock/gmock.h>
@@ -11,6 +12,7 @@
 #include "base/thread_pool.h"
 #include "device/cpu/cpu_device.h"
 #include "device/testing/shadow_device.h"
+#include "device/testing/slow_device.h"
 #include "models/testing/tiny_model.h"
 
 namespace lem {
@@ -146,6 +148,162 @@ TEST_F(EngineTest, WithoutItsDeviceAnEngineIsNotMade) {
   Answers(*engine);
   EXPECT_EQ(Engine::Create(*model_, devices_, *memory_, BestKernelTable(), options).status().code(),
             StatusCode::kUnavailable);
+}
+
+// --- devices that compile slowly ---
+
+class SlowCompileTest : public EngineTest {
+ protected:
+  static constexpr int32_t kAnswer = 8;
+
+  void Open(const std::string& numerics, std::string_view placement, EngineOptions options = {}) {
+    auto slow = std::make_unique<SlowDevice>("slow", *devices_.devices()[0], numerics);
+    slow_ = slow.get();
+    devices_.Add(std::move(slow));
+    options.kv_cache_bytes = 4 << 20;
+    options.max_step_tokens = 32;
+    options.placement = *ParsePlacement(placement);
+    if (options.wait_for_devices || options.deterministic) slow_->Finish();
+    auto engine = Engine::Create(*model_, devices_, *memory_, BestKernelTable(), options);
+    ASSERT_TRUE(engine.ok()) << engine.status().ToString();
+    engine_ = std::move(*engine);
+  }
+  void TearDown() override {
+    if (slow_ != nullptr) slow_->Finish();  // an engine that ends waits for what it began
+    engine_.reset();
+    EngineTest::TearDown();
+  }
+
+  std::shared_ptr<Collector> Add(SequenceId id) {
+    GenerateRequest request;
+    for (int32_t i = 0; i < 20; ++i) request.prompt.push_back((i * 37 + 5) % 256);
+    request.max_tokens = kAnswer;
+    request.sampling.temperature = 0;
+    request.ignore_end_tokens = true;
+    auto sink = std::make_shared<Collector>();
+    engine_->Add(id, std::make_shared<const GenerateRequest>(std::move(request)), sink);
+    prompt_left_[id] = 20;
+    return sink;
+  }
+  void Steps(int count) {
+    for (int i = 0; i < count; ++i) {
+      std::vector<EngineRows> rows;
+      for (auto& [id, left] : prompt_left_) rows.push_back({id, std::exchange(left, 0) > 0 ? 20 : 1});
+      const Engine::StepOutcome outcome = engine_->Step(rows);
+      EXPECT_TRUE(outcome.error.ok()) << outcome.error.ToString();
+      for (const Engine::FinishedSequence& finished : outcome.finished) {
+        usage_[finished.id] = finished.usage;
+        prompt_left_.erase(finished.id);
+      }
+    }
+  }
+  uint64_t submissions() const { return slow_->telemetry().submissions; }
+
+  SlowDevice* slow_ = nullptr;
+  std::unique_ptr<Engine> engine_;
+  std::map<SequenceId, int64_t> prompt_left_;
+  std::map<SequenceId, Usage> usage_;
+};
+
+TEST_F(SlowCompileTest, NewRequestsGoToTheDeviceWhenItIsReady) {
+  Open("other", "all slow");
+  EXPECT_TRUE(engine_->compiling());
+  const auto before = Add(1);
+  Steps(3);
+  slow_->Finish();
+  engine_->WaitForDevices();
+  EXPECT_FALSE(engine_->compiling());
+  Steps(1);
+  EXPECT_EQ(submissions(), 0u) << "a running answer keeps its numerics";
+  const auto after = Add(2);
+  Steps(kAnswer);
+  EXPECT_EQ(submissions(), uint64_t{kAnswer}) << "one step each: the two sequences are on different devices";
+  ASSERT_EQ(usage_.size(), 2u);
+  EXPECT_EQ(usage_[1].handovers + usage_[2].handovers, 0);
+  EXPECT_EQ(before->tokens, after->tokens);
+  EXPECT_THAT(engine_->placed().placement().DeviceIds(), testing::Contains("slow"));
+}
+
+TEST_F(SlowCompileTest, RunningAnswersMoveBetweenEqualNumerics) {
+  Open("", "all slow");
+  const auto sink = Add(1);
+  Steps(3);
+  slow_->Finish();
+  engine_->WaitForDevices();
+  Steps(kAnswer - 3);
+  EXPECT_EQ(submissions(), uint64_t{kAnswer - 3});
+  EXPECT_EQ(usage_.at(1).handovers, 0);
+  const auto again = Add(2);
+  Steps(kAnswer);
+  EXPECT_EQ(again->tokens, sink->tokens);
+}
+
+TEST_F(SlowCompileTest, RunningAnswersMoveWhereTheUserAskedForIt) {
+  Open("other", "decode slow; rest cpu; handover");
+  Add(1);
+  Steps(3);
+  slow_->Finish();
+  engine_->WaitForDevices();
+  const auto second = Add(2);
+  Steps(kAnswer);
+  EXPECT_EQ(usage_.at(1).handovers, 1);
+  EXPECT_EQ(usage_.at(2).handovers, 0);
+  EXPECT_EQ(submissions(), uint64_t{kAnswer}) << "both sequences share the steps of the device";
+  EXPECT_EQ(second->tokens.size(), size_t{kAnswer});
+}
+
+TEST_F(SlowCompileTest, WhatCannotBeCompiledStaysOnTheCpu) {
+  Open("other", "all slow");
+  slow_->Finish(Unimplemented("op 7 does not fit"));
+  engine_->WaitForDevices();
+  EXPECT_THAT(engine_->placement_status().message(), testing::HasSubstr("op 7"));
+  Add(1);
+  Steps(kAnswer);
+  EXPECT_EQ(usage_.at(1).completion_tokens, kAnswer);
+  EXPECT_EQ(submissions(), 0u);
+}
+
+TEST_F(SlowCompileTest, ALostDeviceTakesOnlyItsOwnSequences) {
+  Open("other", "all slow");
+  const auto on_cpu = Add(1);
+  Steps(2);
+  slow_->Finish();
+  engine_->WaitForDevices();
+  const auto on_device = Add(2);
+  Steps(2);
+  slow_->Lose();
+  Steps(kAnswer);
+  EXPECT_EQ(on_cpu->tokens.size(), size_t{kAnswer});
+  EXPECT_EQ(on_device->tokens, on_cpu->tokens);
+}
+
+TEST_F(SlowCompileTest, AnEngineThatEndsEarlyIsQuiet) {
+  Open("other", "all slow");
+  Add(1);
+  Steps(2);
+}
+
+TEST_F(SlowCompileTest, WaitingEnginesUseTheDeviceFromTheStart) {
+  Open("other", "all slow", {.wait_for_devices = true});
+  EXPECT_FALSE(engine_->compiling());
+  Add(1);
+  Steps(kAnswer);
+  EXPECT_EQ(submissions(), uint64_t{kAnswer});
+}
+
+TEST_F(SlowCompileTest, DeterministicPlacementsHaveOneNumerics) {
+  Open("other", "all slow", {.deterministic = true});
+  EXPECT_FALSE(engine_->compiling());
+  EngineOptions options{.deterministic = true};
+  const auto create = [&](std::string_view placement) {
+    options.placement = *ParsePlacement(placement);
+    return Engine::Create(*model_, devices_, *memory_, BestKernelTable(), options).status();
+  };
+  EXPECT_THAT(create("all slow; handover").message(), testing::HasSubstr("handover"));
+  const Status status = create("prefill slow; decode cpu");
+  EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(status.message(), testing::AllOf(testing::HasSubstr("other"), testing::HasSubstr("f32x16")));
+  EXPECT_TRUE(create("ffn slow; rest cpu").ok());
 }
 
 }  // namespace

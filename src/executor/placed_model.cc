@@ -51,6 +51,17 @@ bool PlacedModel::ComparePhases() const {
          });
 }
 
+std::vector<std::string_view> PlacedModel::Numerics(Phase phase) const {
+  std::vector<std::string_view> numerics;
+  numerics.reserve(sliced_.graph.ops.size());
+  for (const PlanStep& step : sliced_.plan(phase).steps) {
+    const DeviceCaps& caps = DeviceOf(step.device_id).caps();
+    numerics.insert(numerics.end(), static_cast<size_t>(step.segment.op_end - step.segment.op_begin),
+                    phase == Phase::kPrefill ? caps.prefill_numerics : caps.decode_numerics);
+  }
+  return numerics;
+}
+
 Device& PlacedModel::DeviceOf(std::string_view device_id) const {
   const auto found = std::ranges::find(devices_, device_id, [](Device* d) -> std::string_view { return d->caps().id; });
   LEM_CHECK(found != devices_.end()) << device_id;

@@ -36,6 +36,8 @@ class PlacedModel {
   bool all_in_host_memory() const { return space_memory_.size() == 1; }
   // True if both phases run by the same steps in the same numerics, so that one submission may serve both.
   bool phases_are_alike() const { return phases_are_alike_; }
+  // The numerics class of each op of graph().
+  std::vector<std::string_view> Numerics(Phase phase) const;
   // Bytes of weights that were moved for this placement.
   uint64_t moved_weight_bytes() const { return moved_weight_bytes_; }
 

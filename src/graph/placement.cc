@@ -165,7 +165,12 @@ Result<Placement> ParsePlacement(std::string_view text) {
   Placement placement;
   for (const auto part : std::views::split(text, ';')) {
     const std::string_view clause_text(part.begin(), part.end());
-    if (SplitWords(clause_text).empty()) continue;
+    const std::vector<std::string_view> words = SplitWords(clause_text);
+    if (words.empty()) continue;
+    if (words.size() == 1 && words[0] == "handover") {
+      placement.handover = true;
+      continue;
+    }
     if (placement.clauses.size() == kMaxClauses) {
       return InvalidArgument("a placement has at most {} clauses", kMaxClauses);
     }

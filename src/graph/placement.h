@@ -1,12 +1,13 @@
 // Which device runs which part of a model, as a person writes it down.
 //
-//   placement = clause *( ";" clause )
+//   placement = clause *( ";" clause ) [ ";" "handover" ]
 //   clause    = [ "prefill" | "decode" ] [ selector ] device
 //   selector  = "all" | "rest" | "layers" FIRST "-" LAST | "attention" | "ffn" | "embedding" | "head" | "rows" FRACTION
 //
 // An op goes to the first clause that covers it, and to "cpu" if none does. Each clause is a cut: neighbours that two
 // clauses give to one device are two segments. "rows" gives that fraction of the rows of
-// every matrix of the layers and the head to the device; the clauses after it say who has the other rows.
+// every matrix of the layers and the head to the device; the clauses after it say who has the other rows. "handover":
+// an answer that was begun on the CPU because a device was still compiling moves to it, although its numerics differ.
 // Examples: "all cpu"; "prefill vulkan:0; decode cpu"; "layers 0-14 vulkan:0; rest cpu"; "rows 0.5 vulkan:0; rest cpu".
 #pragma once
 
@@ -36,6 +37,7 @@ struct PlacementClause {
 
 struct Placement {
   std::vector<PlacementClause> clauses;
+  bool handover = false;
 
   // The clause that covers an op; clauses.size() if none does.
   size_t ClauseOf(const Op& op, Phase phase) const;
@@ -48,7 +50,7 @@ struct Placement {
   Placement Without(std::string_view lost, const std::string& heir) const;
 };
 
-inline Placement PlacementOnCpu() { return {{{.device_id = "cpu"}}}; }
+inline Placement PlacementOnCpu() { return {.clauses = {{.device_id = "cpu"}}}; }
 
 // Errors: InvalidArgument naming the clause, what was found and what is allowed.
 Result<Placement> ParsePlacement(std::string_view text);

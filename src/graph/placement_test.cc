@@ -46,6 +46,15 @@ TEST(PlacementTest, RowsAndHeirs) {
   EXPECT_THAT(placement.Without("vulkan:0", "cpu").DeviceIds(), ElementsAre("cpu"));
 }
 
+TEST(PlacementTest, HandoverIsNoDevice) {
+  const Placement placement = *ParsePlacement("all npu-emu; handover");
+  EXPECT_TRUE(placement.handover);
+  EXPECT_EQ(placement.clauses.size(), 1u);
+  EXPECT_TRUE(placement.Without("npu-emu", "cpu").handover);
+  EXPECT_FALSE(ParsePlacement("all npu-emu")->handover);
+  EXPECT_FALSE(ParsePlacement("handover").ok()) << "it places nothing";
+}
+
 TEST(PlacementTest, SaysWhatIsWrong) {
   const auto message = [](std::string_view text) {
     const auto placement = ParsePlacement(text);

@@ -75,6 +75,7 @@ struct Usage {
   int32_t prompt_tokens = 0;
   int32_t completion_tokens = 0;
   int32_t cached_tokens = 0;  // of the prompt, taken from the prefix cache
+  int32_t handovers = 0;      // moves to devices of other numerics while it ran
   // Wall time in the three states, for `lem run` and metrics.
   double queue_ms = 0, prefill_ms = 0, decode_ms = 0;
 };

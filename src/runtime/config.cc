@@ -36,6 +36,8 @@ constexpr ConfigKey kKeys[] = {
      [](Config& c) -> ConfigKey::Target { return &c.engine.kv_cache_bytes; }, 0, std::numeric_limits<int64_t>::max()},
     {"engine.placement", "Which device runs which part of a model, such as \"layers 0-14 vulkan:0; rest cpu\".",
      [](Config& c) -> ConfigKey::Target { return &c.engine.placement; }},
+    {"engine.deterministic", "Prompts and answers in one numerics class; refuses placements that mix them.",
+     [](Config& c) -> ConfigKey::Target { return &c.engine.deterministic; }},
     {"log.level", "Least serious message to log.", [](Config& c) -> ConfigKey::Target { return &c.log.level; }},
 };
 
@@ -58,6 +60,12 @@ Status SetFromToml(const ConfigKey& key, const TomlValue& value, std::string_vie
     if (found == nullptr) return WrongValue(where, key, value.TypeName());
     if (*found < key.min || *found > key.max) return WrongValue(where, key, fmt::to_string(*found));
     **number = *found;
+    return OkStatus();
+  }
+  if (bool* const* flag = std::get_if<bool*>(&target)) {
+    const bool* found = value.As<bool>();
+    if (found == nullptr) return WrongValue(where, key, value.TypeName());
+    **flag = *found;
     return OkStatus();
   }
   if (std::vector<std::string>* const* list = std::get_if<std::vector<std::string>*>(&target)) {
@@ -100,6 +108,10 @@ Status SetFromWords(const ConfigKey& key, std::span<const std::string> words, st
     const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
     if (error != std::errc() || end != word.data() + word.size()) return WrongValue(where, key, JsonQuote(word));
     value.value = number;
+  } else if (std::holds_alternative<bool*>(target)) {
+    const std::string& word = words.front();
+    if (word != "true" && word != "false") return WrongValue(where, key, JsonQuote(word));
+    value.value = word == "true";
   } else {
     value.value = words.front();
   }
@@ -171,6 +183,7 @@ std::string DefaultText(const ConfigKey& key) {
   Config defaults;
   struct Writer {
     std::string operator()(const std::string* text) const { return JsonQuote(*text); }
+    std::string operator()(const bool* flag) const { return *flag ? "true" : "false"; }
     std::string operator()(const int64_t* number) const { return fmt::to_string(*number); }
     std::string operator()(const std::vector<std::string>*) const { return "[]"; }
     std::string operator()(const LogLevel* level) const { return JsonQuote(kLogLevels[static_cast<size_t>(*level)]); }
@@ -194,6 +207,7 @@ std::string ConfigKey::Allowed() const {
       if (key.max == std::numeric_limits<int64_t>::max()) return fmt::format("a whole number from {}", key.min);
       return fmt::format("a whole number from {} to {}", key.min, key.max);
     }
+    std::string operator()(const bool*) const { return "true or false"; }
     std::string operator()(const std::vector<std::string>*) const { return "a list of texts"; }
     std::string operator()(const LogLevel*) const { return fmt::format("{}", fmt::join(kLogLevels, ", ")); }
   };

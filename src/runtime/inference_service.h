@@ -23,6 +23,7 @@ struct ModelInfo {
   std::string path;
   ModelState state = ModelState::kLoading;
   Status error;              // for kFailed
+  Status placement_error;    // why its requests stay on the CPU although they were placed elsewhere
   std::string architecture;  // "llama"
   std::string quantization;  // "Q4_1"
   uint64_t num_parameters = 0;
@@ -52,8 +53,9 @@ class Generation {
 struct DeviceInfo {
   std::string id, kind, name, driver;  // kind: "cpu", "gpu" or "npu"
   bool emulated = false;
-  bool in_use = false;  // a model is placed on it
-  Status health;        // why it is lost
+  bool in_use = false;     // a model is placed on it
+  bool compiling = false;  // requests are served elsewhere until it is done
+  Status health;           // why it is lost
   uint64_t submissions = 0;
   uint64_t memory_bytes = 0;  // of it that this process holds
 };
@@ -71,6 +73,7 @@ struct ServiceStats {
   int32_t running = 0, waiting = 0;
   uint64_t kv_blocks_total = 0, kv_blocks_used = 0;
   uint64_t steps_total = 0;
+  uint64_t handovers_total = 0;  // of answers to devices of other numerics
   std::vector<MovedBytes> moved_bytes;
 };
 

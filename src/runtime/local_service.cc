@@ -166,10 +166,13 @@ class LocalService::Impl {
   std::vector<DeviceInfo> DevicesInUse() const {
     const std::lock_guard lock(mutex_);
     std::vector<DeviceInfo> devices;
+    const bool compiling = std::ranges::any_of(
+        slots_, [](const auto& slot) { return slot->info.state == ModelState::kReady && slot->engine->compiling(); });
     for (const auto& device : devices_.devices()) {
       DeviceInfo info = InfoOf(device->caps());
       info.in_use = true;
       info.health = device->health();
+      info.compiling = compiling && device->caps().compiles_slowly;
       const DeviceTelemetry telemetry = device->telemetry();
       info.submissions = telemetry.submissions;
       info.memory_bytes = telemetry.memory_bytes;
@@ -436,6 +439,10 @@ class LocalService::Impl {
     for (const StepRows& row : decision.rows) rows.push_back({row.id, row.num_tokens});
     const Engine::StepOutcome outcome = engine.Step(rows);
     scheduler_.StepDone(decision.rows);
+    if (!engine.placement_status().ok()) {
+      const std::lock_guard lock(mutex_);
+      slots_[static_cast<size_t>(decision.model)]->info.placement_error = engine.placement_status();
+    }
     CountStep(outcome.finished);
     if (!outcome.error.ok()) {
       LogError("a step of model {} failed: {}", slots_[static_cast<size_t>(decision.model)]->info.id,
@@ -450,6 +457,7 @@ class LocalService::Impl {
     ++stats_.steps_total;
     for (const Engine::FinishedSequence& f : finished) {
       stats_.generated_tokens_total += static_cast<uint64_t>(f.usage.completion_tokens);
+      stats_.handovers_total += static_cast<uint64_t>(f.usage.handovers);
       stats_.prompt_tokens_total += static_cast<uint64_t>(f.usage.prompt_tokens);
     }
   }

@@ -64,13 +64,21 @@ http::Router ApiServer::MakeRouter() {
 // The process is well as long as it answers; a lost device is told, for its work goes on elsewhere.
 http::Response ApiServer::HandleHealth() const {
   const std::vector<DeviceInfo> devices = service_.DevicesInUse();
-  const bool all_well = std::ranges::all_of(devices, [](const DeviceInfo& device) { return device.health.ok(); });
-  if (all_well) return http::Response::Json(200, R"({"status":"ok"})");
+  const std::vector<ModelInfo> models = service_.Models();
+  if (std::ranges::all_of(devices, [](const DeviceInfo& device) { return device.health.ok(); }) &&
+      std::ranges::all_of(models, [](const ModelInfo& model) { return model.placement_error.ok(); })) {
+    return http::Response::Json(200, R"({"status":"ok"})");
+  }
   JsonWriter writer;
   writer.BeginObject().Key("status").String("degraded").Key("lost_devices").BeginArray();
   for (const DeviceInfo& device : devices) {
     if (device.health.ok()) continue;
     writer.BeginObject().Key("id").String(device.id).Key("error").String(device.health.message()).EndObject();
+  }
+  writer.EndArray().Key("misplaced_models").BeginArray();
+  for (const ModelInfo& model : models) {
+    if (model.placement_error.ok()) continue;
+    writer.BeginObject().Key("id").String(model.id).Key("error").String(model.placement_error.message()).EndObject();
   }
   writer.EndArray().EndObject();
   return http::Response::Json(200, writer.Take());
@@ -83,7 +91,7 @@ http::Response ApiServer::HandleDevices() const {
     writer.BeginObject().Key("id").String(device.id).Key("kind").String(device.kind);
     writer.Key("name").String(device.name).Key("driver").String(device.driver);
     writer.Key("emulated").Bool(device.emulated).Key("in_use").Bool(device.in_use);
-    writer.Key("state").String(device.health.ok() ? "ok" : "lost");
+    writer.Key("state").String(!device.health.ok() ? "lost" : device.compiling ? "compiling" : "ok");
     if (!device.health.ok()) writer.Key("error").String(device.health.message());
     writer.Key("submissions").UInt(device.submissions).Key("memory_bytes").UInt(device.memory_bytes).EndObject();
   }

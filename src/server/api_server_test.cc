@@ -429,6 +429,16 @@ TEST_F(ApiServerTest, DevicesAndTheirLoss) {
   EXPECT_EQ(Parsed(client.Request(Get("/lem/v1/devices")).body).at("devices").at(0).at("state"), "lost");
 }
 
+TEST_F(ApiServerTest, HealthNamesModelsThatAreNotPlacedAsAskedFor) {
+  RawClient client(port_);
+  EXPECT_EQ(Parsed(client.Request(Get("/health")).body).at("status"), "ok");
+  service_.SetPlacementError(ResourceExhausted("tile does not fit"));
+  const JsonValue health = Parsed(client.Request(Get("/health")).body);
+  EXPECT_EQ(health.at("status"), "degraded");
+  EXPECT_EQ(health.at("misplaced_models").at(0).at("id"), "fake");
+  EXPECT_EQ(health.at("misplaced_models").at(0).at("error"), "tile does not fit");
+}
+
 TEST_F(ApiServerTest, FullQueueSaysWhenToComeBack) {
   service_.SetScript({.refuse = ResourceExhausted("1024 requests are waiting already; try again later")});
   const RawResponse response = Ask(kChat, ChatBody(R"("stream":true)"));

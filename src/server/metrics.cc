@@ -41,6 +41,7 @@ std::string Metrics::Text(const ServiceStats& stats, size_t num_connections) {
   gauge("lem_http_connections", "Open connections", num_connections);
   counter("lem_generations_total", "Generations that were queued", stats.requests_total);
   counter("lem_generations_failed_total", "Generations that ended with an error", stats.requests_failed);
+  counter("lem_handovers_total", "Answers that moved to devices of other numerics", stats.handovers_total);
   counter("lem_generations_cancelled_total", "Generations whose client went or had enough", stats.requests_cancelled);
   gauge("lem_generations_running", "Generations that hold KV blocks", stats.running);
   gauge("lem_generations_waiting", "Generations in the queue", stats.waiting);

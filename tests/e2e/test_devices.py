@@ -1,6 +1,7 @@
 """Devices as users meet them: doctor, placements, and a device that is lost while it answers."""
 
 import json
+import time
 
 import pytest
 
@@ -87,3 +88,46 @@ def test_a_device_lost_in_an_answer_loses_no_request(lem_binary, home, smollm2, 
         finally:
             server.process.kill()
             server.process.wait()
+
+
+def device_of(server, name):
+    return {device["id"]: device for device in server.json("GET", "/lem/v1/devices")["devices"]}[name]
+
+
+def test_requests_do_not_wait_for_an_npu_to_compile(lem_binary, home, smollm2):
+    with open(home / "serve.log", "wb") as log:
+        server = Server(lem_binary, smollm2, log, "--placement", "all npu-emu")
+        try:
+            server.wait_until_ready(60)
+            first = server.json("POST", "/v1/completions", completion(max_tokens=4))
+            if device_of(server, "npu-emu")["state"] == "compiling":
+                assert device_of(server, "npu-emu")["submissions"] == 0 and device_of(server, "cpu")["submissions"] >= 4
+            deadline = time.monotonic() + 120
+            while device_of(server, "npu-emu")["state"] == "compiling" and time.monotonic() < deadline:
+                time.sleep(0.1)
+            npu = device_of(server, "npu-emu")
+            assert npu["state"] == "ok" and npu["emulated"] is True
+            done = npu["submissions"]
+            second = server.json("POST", "/v1/completions", completion(max_tokens=4))
+            assert device_of(server, "npu-emu")["submissions"] >= done + 4
+            assert first["usage"] == second["usage"]
+        finally:
+            server.process.kill()
+            server.process.wait()
+
+
+def test_one_answer_by_an_npu(lem, smollm2):
+    arguments = ("run", smollm2, "The capital of France is", "--raw", "--temperature", "0", "--max-tokens", "2")
+    for placement in ("all npu-emu", "prefill npu-emu; decode cpu", "ffn npu-emu; rest cpu"):
+        found = lem(*arguments, "--placement", placement)
+        assert found.returncode == 0 and found.stdout == " Paris.", found.stderr
+
+
+def test_an_answer_is_handed_over_if_asked_for(lem, smollm2):
+    arguments = ("run", smollm2, "Count to one thousand: 1, 2, 3,", "--raw", "--temperature", "0", "--json", "--max-tokens")
+    result = lem(*arguments, "900", "--placement", "all npu-emu; handover", timeout=300)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["usage"]["handovers"] == 1
+    refused = lem(*arguments, "4", "--placement", "all npu-emu; handover", "--deterministic")
+    assert refused.returncode != 0 and "handover" in refused.stderr and "deterministic" in refused.stderr

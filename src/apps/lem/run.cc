@@ -27,6 +27,7 @@ struct RunFlags {
   int32_t threads = 0;
   int64_t context_length = 0;
   std::string placement = "all cpu";
+  bool deterministic = false;
 };
 
 std::string ReadStandardInput() {
@@ -55,6 +56,7 @@ void PrintJson(const ChatSession& session, const Answer& answer) {
   out.Key("usage").BeginObject();
   out.Key("prompt_tokens").Int(answer.usage.prompt_tokens).Key("completion_tokens").Int(answer.usage.completion_tokens);
   out.Key("prefill_ms").Double(answer.usage.prefill_ms).Key("decode_ms").Double(answer.usage.decode_ms);
+  out.Key("handovers").Int(answer.usage.handovers);
   out.EndObject().EndObject();
   PrintLine(stdout, out.text());
 }
@@ -100,6 +102,10 @@ Status Run(RunFlags flags) {
   options.num_threads = flags.threads;
   options.engine.context_length = flags.context_length;
   LEM_ASSIGN_OR_RETURN(options.engine.placement, ParsePlacement(flags.placement));
+  // One who names devices for a single answer wants it from them, and one who says "handover" wants it to begin at
+  // once.
+  options.engine.wait_for_devices = !options.engine.placement.handover;
+  options.engine.deterministic = flags.deterministic;
   options.cache_folder = CacheDir();
   LEM_ASSIGN_OR_RETURN(const std::unique_ptr<ChatSession> session, ChatSession::Create(std::move(options)));
   session->options() = flags.answer;
@@ -137,6 +143,8 @@ void RegisterRun(CLI::App& app, Action& action) {
       ->add_option("--placement", flags->placement,
                    "Which device runs which part of the model, such as \"layers 0-14 vulkan:0; rest cpu\"")
       ->capture_default_str();
+  command->add_flag("--deterministic", flags->deterministic,
+                    "Prompts and answers in one numerics class; refuses placements that mix them");
   command->add_flag("--stats", flags->stats, "Print speeds on stderr");
   command->add_flag("--json", flags->json, "Print one JSON object with the answer and its numbers");
   command->callback([flags, &action] { action = [flags] { return Finish(Run(*flags)); }; });

@@ -36,6 +36,7 @@ constexpr ServeFlag kConfigFlags[] = {
     {"--context-length", "engine.context_length"},
     {"--kv-cache-bytes", "engine.kv_cache_bytes"},
     {"--placement", "engine.placement"},
+    {"--deterministic", "engine.deterministic"},
     {"--log-level", "log.level"},
 };
 
@@ -171,6 +172,7 @@ Status Serve(const ServeFlags& flags) {
   service_options.engine.context_length = config.engine.context_length;
   service_options.engine.kv_cache_bytes = static_cast<uint64_t>(config.engine.kv_cache_bytes);
   LEM_ASSIGN_OR_RETURN(service_options.engine.placement, ParsePlacement(config.engine.placement));
+  service_options.engine.deterministic = config.engine.deterministic;
   service_options.cache_folder = CacheDir();
   ApiServerOptions server_options;
   server_options.http.max_connections = static_cast<size_t>(config.server.max_connections);
@@ -209,6 +211,12 @@ void RegisterServe(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("serve", "Serve models over HTTP (OpenAI's API)");
   for (const ServeFlag& flag : kConfigFlags) {
     const auto key = std::ranges::find(ConfigKeys(), std::string_view(flag.key), &ConfigKey::name);
+    Config scratch;
+    if (std::holds_alternative<bool*>(key->target(scratch))) {
+      std::vector<std::string>& values = flags->values[flag.name];
+      command->add_flag_callback(flag.name, [&values] { values = {"true"}; }, std::string(key->meaning));
+      continue;
+    }
     CLI::Option* option = command->add_option(flag.name, flags->values[flag.name], std::string(key->meaning));
     option->allow_extra_args(false);
     if (flag.key != std::string_view("server.models")) option->expected(1);

@@ -158,6 +158,7 @@ DeviceCaps NpuEmulatedCaps(const NpuDeviceOptions& options, const KernelTable& k
   caps.name = fmt::format("{} (emulated)", generation.ok() ? (*generation)->name : options.generation);
   caps.driver = "emulator; kernels for real NPUs are not built";
   caps.emulated = true;
+  caps.compiles_slowly = true;
   // Products are the same everywhere; what surrounds them is of the host's kernels.
   caps.prefill_numerics = caps.decode_numerics =
       fmt::format("npu-{}-g{}@{}", NpuPrecisionModeName(options.compile.mode), options.compile.scale_group,

@@ -229,4 +229,9 @@ void FakeService::SetDeviceHealth(Status health) {
   device_health_ = std::move(health);
 }
 
+void FakeService::SetPlacementError(Status error) {
+  const std::lock_guard lock(mutex_);
+  model_.placement_error = std::move(error);
+}
+
 }  // namespace lem

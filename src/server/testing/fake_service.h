@@ -50,6 +50,7 @@ class FakeService : public InferenceService {
   std::vector<DeviceInfo> Devices() const override;
   // The state of its device "gpu:0", which is OK at first.
   void SetDeviceHealth(Status health);
+  void SetPlacementError(Status error);
   void Drain(Clock::time_point deadline) override;
 
  private:
