@@ -188,6 +188,7 @@ class SlowCompileTest : public EngineTest {
   void Steps(int count) {
     for (int i = 0; i < count; ++i) {
       std::vector<EngineRows> rows;
+      rows.reserve(prompt_left_.size());
       for (auto& [id, left] : prompt_left_) rows.push_back({id, std::exchange(left, 0) > 0 ? 20 : 1});
       const Engine::StepOutcome outcome = engine_->Step(rows);
       EXPECT_TRUE(outcome.error.ok()) << outcome.error.ToString();

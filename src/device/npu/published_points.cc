@@ -6,9 +6,9 @@
 #include "base/check.h"
 #include "base/embedded_file.h"
 
-LEM_EMBED_FILE(lem_points_npu_gemm, char, LEM_NPU_POINTS_FOLDER "/npu_gemm.csv")
-LEM_EMBED_FILE(lem_points_npu_single_core, char, LEM_NPU_POINTS_FOLDER "/npu_single_core.csv")
-LEM_EMBED_FILE(lem_points_npu_llm, char, LEM_NPU_POINTS_FOLDER "/npu_llm.csv")
+LEM_EMBED_FILE(kPointsGemm, char, LEM_NPU_POINTS_FOLDER "/npu_gemm.csv")
+LEM_EMBED_FILE(kPointsSingleCore, char, LEM_NPU_POINTS_FOLDER "/npu_single_core.csv")
+LEM_EMBED_FILE(kPointsLlm, char, LEM_NPU_POINTS_FOLDER "/npu_llm.csv")
 
 namespace lem {
 namespace {
@@ -71,20 +71,19 @@ std::vector<PublishedGemm> Gemms(const std::vector<Row>& rows) {
 }  // namespace
 
 const std::vector<PublishedGemm>& PublishedGemms() {
-  static const std::vector<PublishedGemm> kPoints = Gemms(ReadCsv(lem_points_npu_gemm, lem_points_npu_gemm_end));
+  static const std::vector<PublishedGemm> kPoints = Gemms(ReadCsv(kPointsGemm, kPointsGemmEnd));
   return kPoints;
 }
 
 const std::vector<PublishedGemm>& PublishedSingleCores() {
-  static const std::vector<PublishedGemm> kPoints =
-      Gemms(ReadCsv(lem_points_npu_single_core, lem_points_npu_single_core_end));
+  static const std::vector<PublishedGemm> kPoints = Gemms(ReadCsv(kPointsSingleCore, kPointsSingleCoreEnd));
   return kPoints;
 }
 
 const std::vector<PublishedLlm>& PublishedLlms() {
   static const std::vector<PublishedLlm> kPoints = [] {
     std::vector<PublishedLlm> points;
-    for (const Row& row : ReadCsv(lem_points_npu_llm, lem_points_npu_llm_end)) {
+    for (const Row& row : ReadCsv(kPointsLlm, kPointsLlmEnd)) {
       points.push_back({row.at("soc"), row.at("engine"), row.at("model"), row.at("phase"), Int(row, "context"),
                         Number(row, "tokens_per_s"), row.at("fit") == "1"});
     }

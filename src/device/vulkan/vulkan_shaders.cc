@@ -7,7 +7,7 @@
 #include "base/embedded_file.h"
 
 // The build names the folder and rebuilds this file when one of them changes.
-#define LEM_EMBED_SPIRV(name) LEM_EMBED_FILE(lem_spirv_##name, uint32_t, LEM_SPIRV_FOLDER "/" #name ".spv")
+#define LEM_EMBED_SPIRV(name) LEM_EMBED_FILE(kSpirv_##name, uint32_t, LEM_SPIRV_FOLDER "/" #name ".spv")
 
 #define LEM_FOR_EACH_SHADER(X) \
   X(embed) X(matvec) X(matmul) X(matmul_f16) X(rms_norm) X(elementwise) X(rope) X(store_kv) X(attention)
@@ -23,7 +23,7 @@ struct Entry {
   const uint32_t* end;
 };
 
-#define LEM_ENTRY(name) Entry{#name, lem_spirv_##name, lem_spirv_##name##_end},
+#define LEM_ENTRY(name) Entry{#name, kSpirv_##name, kSpirv_##name##End},
 constexpr std::array<Entry, kNumVulkanShaders> kEntries{{LEM_FOR_EACH_SHADER(LEM_ENTRY)}};
 
 const Entry& EntryOf(VulkanShader shader) {

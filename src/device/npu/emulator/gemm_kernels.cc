@@ -172,6 +172,12 @@ LEM_TARGET_AVX2 void Bf16PanelAvx2(const PackedBf16& weight, int64_t panel, cons
 }
 #endif
 
+// To the nearest integer, ties to even, for magnitudes below 2^22; adding 1.5 * 2^23 leaves no bits for fractions.
+inline float RoundSmall(float value) {
+  constexpr float kRounder = 12582912.0f;
+  return (value + kRounder) - kRounder;
+}
+
 // Symmetric: the largest magnitude becomes `levels`.
 template <typename Out>
 float QuantizeGroup(const float* in, int64_t count, int32_t levels, Out store) {
@@ -179,12 +185,10 @@ float QuantizeGroup(const float* in, int64_t count, int32_t levels, Out store) {
   for (int64_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(in[i]));
   const float scale = largest / static_cast<float>(levels);
   const float inverse = scale > 0 && std::isfinite(scale) ? 1.0f / scale : 0.0f;
-  // Adding 1.5 * 2^23 rounds to the nearest integer, ties to even; what is no number becomes the limit.
-  constexpr float kRounder = 12582912.0f;
   const auto limit = static_cast<float>(levels);
   for (int64_t i = 0; i < count; ++i) {
-    const float rounded = (in[i] * inverse + kRounder) - kRounder;
-    store(i, static_cast<int8_t>(std::max(-limit, std::min(limit, rounded))));
+    // What is no number becomes the limit.
+    store(i, static_cast<int8_t>(std::max(-limit, std::min(limit, RoundSmall(in[i] * inverse)))));
   }
   return scale;
 }
@@ -228,16 +232,22 @@ struct Grid {
 Grid FindGrid(const float* in, int64_t count) {
   constexpr int32_t kMaxLevel = 15;
   constexpr float kTolerance = 1e-3f;  // of a step: what float32 loses in writing the values
-  const auto [low, high] = std::minmax_element(in, in + count);
-  const float minimum = *low, range = *high - *low;
-  if (!(range > 0) || !std::isfinite(range)) return {0, std::isfinite(minimum) ? minimum : 0.0f};
+  float minimum = in[0], maximum = in[0];
+  for (int64_t i = 1; i < count; ++i) {
+    minimum = std::min(minimum, in[i]);
+    maximum = std::max(maximum, in[i]);
+  }
+  const float range = maximum - minimum;
+  constexpr float kLeastRange = 1e-30f;  // below it the reciprocal of a step may overflow
+  if (!(range > kLeastRange) || !std::isfinite(range)) return {0, std::isfinite(minimum) ? minimum : 0.0f};
   for (int32_t levels = kMaxLevel; levels >= 1; --levels) {
-    const float step = range / static_cast<float>(levels);
-    const bool exact = std::all_of(in, in + count, [&](float value) {
-      const float at = (value - minimum) / step;
-      return std::abs(at - std::round(at)) < kTolerance;
-    });
-    if (exact) return {step, minimum};
+    const float step = range / static_cast<float>(levels), inverse = 1 / step;
+    float worst = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      const float at = (in[i] - minimum) * inverse;
+      worst = std::max(worst, std::abs(at - RoundSmall(at)));
+    }
+    if (worst < kTolerance) return {step, minimum};
   }
   return {range / static_cast<float>(kMaxLevel), minimum};
 }
@@ -259,9 +269,10 @@ void PackInt8Row(const PackedInt8& packed, int64_t row, std::span<const float> v
     const Grid grid = FindGrid(values.data() + begin, count);
     packed.scales[group_idx * kNpuPanel + n] = grid.step;
     packed.minimums[group_idx * kNpuPanel + n] = grid.minimum;
+    const float inverse = grid.step > 0 ? 1 / grid.step : 0.0f;
     for (int64_t i = 0; i < count; ++i) {
-      const float at = grid.step > 0 ? (values[static_cast<size_t>(begin + i)] - grid.minimum) / grid.step : 0.0f;
-      store(i, static_cast<int8_t>(std::max(0.0f, std::min(15.0f, std::round(at)))));
+      const float at = (values[static_cast<size_t>(begin + i)] - grid.minimum) * inverse;
+      store(i, static_cast<int8_t>(std::max(0.0f, std::min(15.0f, RoundSmall(at)))));
     }
   }
 }

@@ -6,8 +6,8 @@
 #include "base/embedded_file.h"
 #include "base/json.h"
 
-LEM_EMBED_FILE(lem_npu_xdna, char, LEM_NPU_DATA_FOLDER "/xdna.json")
-LEM_EMBED_FILE(lem_npu_xdna2, char, LEM_NPU_DATA_FOLDER "/xdna2.json")
+LEM_EMBED_FILE(kNpuXdna, char, LEM_NPU_DATA_FOLDER "/xdna.json")
+LEM_EMBED_FILE(kNpuXdna2, char, LEM_NPU_DATA_FOLDER "/xdna2.json")
 
 namespace lem {
 namespace {
@@ -149,9 +149,8 @@ Result<NpuGeneration> ParseNpuGeneration(std::string_view json) {
 const std::vector<NpuGeneration>& NpuGenerations() {
   static const std::vector<NpuGeneration> kGenerations = [] {
     std::vector<NpuGeneration> generations;
-    for (const std::string_view json :
-         {std::string_view(lem_npu_xdna, static_cast<size_t>(lem_npu_xdna_end - lem_npu_xdna)),
-          std::string_view(lem_npu_xdna2, static_cast<size_t>(lem_npu_xdna2_end - lem_npu_xdna2))}) {
+    for (const std::string_view json : {std::string_view(kNpuXdna, static_cast<size_t>(kNpuXdnaEnd - kNpuXdna)),
+                                        std::string_view(kNpuXdna2, static_cast<size_t>(kNpuXdna2End - kNpuXdna2))}) {
       Result<NpuGeneration> generation = ParseNpuGeneration(json);
       LEM_CHECK(generation.ok()) << generation.status().message();  // the program's own files
       generations.push_back(std::move(*generation));
