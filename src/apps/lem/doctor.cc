@@ -2,8 +2,11 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <memory>
+#include <thread>
 
 #include "apps/lem/commands.h"
 #include "apps/lem/terminal.h"
@@ -12,6 +15,7 @@
 #include "base/json.h"
 #include "device/machine.h"
 #include "runtime/store/model_store.h"
+#include "telemetry/power_probe.h"
 
 namespace lem {
 namespace {
@@ -26,6 +30,7 @@ struct Report {
   CpuInfo cpu = GetCpuInfo();
   MemoryInfo memory = GetMemoryInfo();
   DeviceListing devices;
+  std::vector<PowerReading> power;
   std::filesystem::path models_folder;
   uint64_t disk_free_bytes = 0;
   size_t num_models = 0;
@@ -52,6 +57,18 @@ uint64_t FreeBytes(std::filesystem::path folder) {
   struct statvfs info{};
   if (::statvfs(folder.c_str(), &info) != 0) return 0;
   return static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
+}
+
+// Power now: counters need two reads, and a tenth of a second between gives watts to about a percent.
+std::vector<PowerReading> ReadPower() {
+  PowerProbe probe = PowerProbe::Open();
+  std::vector<PowerReading> readings = probe.Read(std::chrono::steady_clock::now());
+  const bool has_source = std::any_of(readings.begin(), readings.end(), [](const PowerReading& reading) {
+    return reading.source != PowerSource::kUnavailable;
+  });
+  if (!has_source) return readings;
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  return probe.Read(std::chrono::steady_clock::now());
 }
 
 void FindMissing(Report& report) {
@@ -89,6 +106,7 @@ void FindMissing(Report& report) {
 Result<Report> Examine() {
   Report report;
   report.devices = ListDevices(BestKernelTable());
+  report.power = ReadPower();
   LEM_ASSIGN_OR_RETURN(const std::unique_ptr<ModelStore> store, ModelStore::Open());
   report.models_folder = store->models_folder();
   LEM_ASSIGN_OR_RETURN(const std::vector<StoredModel> models, store->List());
@@ -121,6 +139,15 @@ void PrintJson(const Report& r) {
   }
   out.EndArray().Key("missing_devices").BeginArray();
   for (const std::string& missing : r.devices.missing) out.String(missing);
+  out.EndArray().Key("power_sources").BeginArray();
+  for (const PowerReading& power : r.power) {
+    out.BeginObject().Key("id").String(power.id).Key("covers").String(power.covers);
+    out.Key("source").String(PowerSourceName(power.source));
+    if (power.watts) out.Key("watts").Double(*power.watts);
+    if (!power.part_of.empty()) out.Key("part_of").String(power.part_of);
+    if (!power.why_unavailable.empty()) out.Key("why_unavailable").String(power.why_unavailable);
+    out.EndObject();
+  }
   out.EndArray();
   out.Key("store").BeginObject().Key("folder").String(r.models_folder.string());
   out.Key("models").UInt(r.num_models).Key("free_bytes").UInt(r.disk_free_bytes).EndObject();
@@ -146,6 +173,14 @@ void PrintText(const Report& r) {
                                   device.emulated ? ", emulated" : ""));
   }
   for (const std::string& missing : r.devices.missing) PrintLine(stdout, fmt::format("no device  {}", missing));
+  for (const PowerReading& power : r.power) {
+    if (power.source == PowerSource::kUnavailable) {
+      PrintLine(stdout, fmt::format("no power   {}: {}, {}", power.id, power.covers, power.why_unavailable));
+    } else {
+      PrintLine(stdout, fmt::format("power      {}: {}, {}{}", power.id, power.covers, PowerSourceName(power.source),
+                                    power.watts ? fmt::format(", {:.1f} W", *power.watts) : ""));
+    }
+  }
   if (r.findings.empty()) PrintLine(stdout, "\nNothing is missing.");
   for (const Finding& finding : r.findings)
     PrintLine(stdout, fmt::format("\n! {}\n  cost: {}", finding.what, finding.cost));
