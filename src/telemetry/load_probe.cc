@@ -209,6 +209,7 @@ std::vector<fs::path> FindThrottleCounts(const fs::path& root) {
     if (package && UnsignedAt(file, std::numeric_limits<uint64_t>::max())) by_package.try_emplace(*package, file);
   }
   std::vector<fs::path> files;
+  files.reserve(by_package.size());
   for (const auto& [package, file] : by_package) files.push_back(file);
   return files;
 }

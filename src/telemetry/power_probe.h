@@ -41,7 +41,7 @@ struct PowerReading {
   // at a counter's first read.
   std::optional<double> watts;
   // Since the probe's first read; never falls. Wraps of a counter are followed if it is read at least once in a wrap:
-  // RAPL's shortest are about 10 minutes at full load. Of a power sensor: trapezoids between reads.
+  // RAPL's shortest are 3 minutes, on large servers at full load. Of a power sensor: trapezoids between reads.
   double joules = 0;
   // How often the sensor was lost or restarted: energy of those gaps is not in `joules`.
   uint32_t num_gaps = 0;

@@ -30,6 +30,7 @@ std::map<std::string, PowerReading> ById(const std::vector<PowerReading>& readin
 
 std::vector<std::string> Ids(const std::vector<PowerReading>& readings) {
   std::vector<std::string> ids;
+  ids.reserve(readings.size());
   for (const PowerReading& reading : readings) ids.push_back(reading.id);
   return ids;
 }
@@ -308,6 +309,7 @@ TEST(PowerProbeTest, ReadersOfSeveralThreads) {
   const RecordedTree tree("ryzen_apu_laptop");
   PowerProbe probe = PowerProbe::Open(tree.root());
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
       for (int k = 0; k < 50; ++k) EXPECT_EQ(probe.Read(std::chrono::steady_clock::now()).size(), 4u);
