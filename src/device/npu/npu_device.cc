@@ -20,7 +20,7 @@ class NpuEmulatedDeviceImpl : public NpuEmulatedDevice {
         pool_(pool),
         kernels_(kernels),
         caps_(NpuEmulatedCaps(options, kernels)),
-        weights_(caps_.id, kernels, memory) {}
+        weights_(caps_.id, ConvertNpuWeight, kernels, memory) {}
 
   const DeviceCaps& caps() const override { return caps_; }
   const NpuDeviceOptions& options() const override { return options_; }
@@ -119,7 +119,7 @@ class NpuEmulatedDeviceImpl : public NpuEmulatedDevice {
   ThreadPool& pool_;
   const KernelTable& kernels_;
   const DeviceCaps caps_;
-  NpuWeightStore weights_;
+  NpuWeightStore<NpuWeight> weights_;
   std::mutex compile_mutex_;
   mutable std::mutex mutex_;
   std::map<ProgramKey, std::weak_ptr<NpuProgram>> programs_;

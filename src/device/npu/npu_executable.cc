@@ -1,10 +1,8 @@
 #include "device/npu/npu_executable.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
-#include "base/check.h"
 #include "base/integer_math.h"
 
 namespace lem {
@@ -22,7 +20,7 @@ Result<std::vector<NpuDispatch>> NpuExecutable::Run(const Bindings& bindings) {
   std::vector<NpuDispatch> dispatches;
   int64_t row = 0;
   for (const NpuChunk& chunk : chunks) {
-    const Piece piece = MakePiece(bindings, row, chunk.rows);
+    const NpuPiece piece = MakeNpuPiece(bindings, row, chunk.rows);
     LEM_ASSIGN_OR_RETURN(NpuDispatch dispatch, RunPiece(bindings, piece, chunk.bucket));
     dispatches.push_back(dispatch);
     row += chunk.rows;
@@ -53,25 +51,7 @@ Result<std::vector<NpuChunk>> NpuExecutable::Cut(const Bindings& bindings) const
   return CutIntoBuckets(num_tokens, {buckets, seconds, generation.descriptor_reprogram_s});
 }
 
-NpuExecutable::Piece NpuExecutable::MakePiece(const Bindings& bindings, int64_t row_begin, int64_t num_rows) const {
-  Piece piece{.row_begin = row_begin, .num_rows = num_rows};
-  const int64_t row_end = row_begin + num_rows;
-  for (const SequenceRows& sequence : bindings.sequences) {
-    const int64_t begin = std::max(sequence.row_begin, row_begin);
-    const int64_t end = std::min(sequence.row_begin + sequence.num_rows, row_end);
-    if (begin >= end) continue;
-    const int64_t first = sequence.first_position + begin - sequence.row_begin;
-    piece.sequences.push_back({begin - row_begin, end - begin, first, sequence.block_table});
-    piece.max_context = std::max(piece.max_context, first + end - begin);
-  }
-  const auto lower = std::ranges::lower_bound(bindings.output_rows, row_begin);
-  const auto upper = std::ranges::lower_bound(bindings.output_rows, row_end);
-  piece.output_begin = lower - bindings.output_rows.begin();
-  piece.num_outputs = upper - lower;
-  return piece;
-}
-
-Result<NpuDispatch> NpuExecutable::RunPiece(const Bindings& bindings, const Piece& piece, int64_t bucket) {
+Result<NpuDispatch> NpuExecutable::RunPiece(const Bindings& bindings, const NpuPiece& piece, int64_t bucket) {
   LEM_ASSIGN_OR_RETURN(const StaticGraph* graph,
                        program_->GraphFor(bucket, piece.num_outputs, std::max<int64_t>(1, piece.max_context)));
   bindings_ = &bindings;
@@ -84,10 +64,7 @@ Result<NpuDispatch> NpuExecutable::RunPiece(const Bindings& bindings, const Piec
     pointers_[static_cast<size_t>(placed.value)] = activations_.data() + placed.offset_bytes / sizeof(float);
   }
   for (const ValueId id : program_->boundary()) {
-    const auto found = std::ranges::find(bindings.values, id, &ValueBinding::value);
-    LEM_CHECK(found != bindings.values.end()) << "value " << id << " crosses the segment and is not bound";
-    const int64_t first = value(id).rows == Rows::kTokens ? piece.row_begin : piece.output_begin;
-    pointers_[static_cast<size_t>(id)] = found->data + first * cols(id);
+    pointers_[static_cast<size_t>(id)] = BoundaryRows(bindings, *program_->model().graph, id, piece);
   }
   if (program_->has_attention()) PrepareRopes(piece);
   for (const StaticOp& op : graph->ops) {
@@ -114,7 +91,7 @@ void NpuExecutable::ForRows(int64_t rows, Body body) {
   });
 }
 
-void NpuExecutable::PrepareRopes(const Piece& piece) {
+void NpuExecutable::PrepareRopes(const NpuPiece& piece) {
   const auto& all = program_->rope_frequencies();
   rope_values_.resize(all.size());
   for (size_t r = 0; r < all.size(); ++r) {
@@ -124,11 +101,7 @@ void NpuExecutable::PrepareRopes(const Piece& piece) {
     for (const SequenceRows& sequence : piece.sequences) {
       ForRows(sequence.num_rows, [&](int64_t row) {
         float* out = rope_values_[r].data() + static_cast<size_t>(sequence.row_begin + row) * pairs * 2;
-        const auto position = static_cast<double>(sequence.first_position + row);
-        for (size_t i = 0; i < pairs; ++i) {
-          out[2 * i] = static_cast<float>(std::cos(position * frequencies[i]));
-          out[2 * i + 1] = static_cast<float>(std::sin(position * frequencies[i]));
-        }
+        RotationRow(frequencies, sequence.first_position + row, out, out + 1, 2);
       });
     }
   }
@@ -139,16 +112,10 @@ void NpuExecutable::CopyTo(ValueId from, ValueId to) {
   std::memcpy(data(to), data(from), static_cast<size_t>(rows(to) * cols(to)) * sizeof(float));
 }
 
-// The driver gathers embeddings from the model file's own table: a table look-up is no work for the array.
 void NpuExecutable::Execute(const EmbedOp& op) {
-  const WeightHandle handle = program_->model().weights[static_cast<size_t>(op.table)];
-  const WeightDesc& desc = program_->model().weight_table->desc(handle);
-  const std::byte* table = program_->model().weight_table->host_bytes(handle).data();
   ForRows(piece_->num_rows, [&](int64_t row) {
-    const auto token = static_cast<size_t>(bindings_->tokens[static_cast<size_t>(piece_->row_begin + row)]);
-    float* out = data(op.out) + row * desc.cols;
-    kernels_.dequantize_row(desc.dtype, table + token * desc.row_bytes, out, desc.cols);
-    if (op.scale != 1.0f) kernels_.scale(out, op.scale, desc.cols);
+    const int32_t token = bindings_->tokens[static_cast<size_t>(piece_->row_begin + row)];
+    EmbedRow(program_->model(), op, token, kernels_, data(op.out) + row * cols(op.out));
   });
 }
 

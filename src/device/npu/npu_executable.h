@@ -8,6 +8,7 @@
 #include "base/thread_pool.h"
 #include "device/npu/dispatch_policy.h"
 #include "device/npu/npu_program.h"
+#include "device/npu/npu_step.h"
 
 namespace lem {
 
@@ -29,18 +30,9 @@ class NpuExecutable : public Executable {
   const std::shared_ptr<NpuProgram>& program() const { return program_; }
 
  private:
-  // A piece of the step: some of its rows, of one sequence or of several.
-  struct Piece {
-    int64_t row_begin = 0, num_rows = 0;
-    int64_t output_begin = 0, num_outputs = 0;  // in the step's outputs
-    std::vector<SequenceRows> sequences;        // row_begin counted from the piece's first row
-    int64_t max_context = 0;
-  };
-
   Result<std::vector<NpuChunk>> Cut(const Bindings& bindings) const;
-  Piece MakePiece(const Bindings& bindings, int64_t row_begin, int64_t num_rows) const;
-  Result<NpuDispatch> RunPiece(const Bindings& bindings, const Piece& piece, int64_t bucket);
-  void PrepareRopes(const Piece& piece);
+  Result<NpuDispatch> RunPiece(const Bindings& bindings, const NpuPiece& piece, int64_t bucket);
+  void PrepareRopes(const NpuPiece& piece);
 
   void Execute(const EmbedOp& op);
   void Execute(const RmsNormOp& op);
@@ -66,7 +58,7 @@ class NpuExecutable : public Executable {
   const KernelTable& kernels_;
 
   const Bindings* bindings_ = nullptr;  // of the current run
-  const Piece* piece_ = nullptr;
+  const NpuPiece* piece_ = nullptr;
   std::vector<float*> pointers_;                   // [values]
   AlignedVector<float> activations_;               // the graph's activation memory
   std::vector<AlignedVector<float>> rope_values_;  // [ropes] (cos, sin) pairs, [rows, rotary_dim / 2, 2]

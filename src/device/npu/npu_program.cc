@@ -4,35 +4,9 @@
 
 namespace lem {
 
-Result<std::shared_ptr<const NpuWeight>> NpuWeightStore::Get(const WeightDesc& desc, std::span<const std::byte> bytes,
-                                                             NpuPrecision precision, int64_t scale_group) {
-  const std::lock_guard lock(mutex_);
-  std::weak_ptr<const NpuWeight>& known = weights_[{bytes.data(), desc.rows, precision, scale_group}];
-  if (auto weight = known.lock()) return weight;
-  LEM_ASSIGN_OR_RETURN(auto weight, ConvertNpuWeight(desc, bytes, precision, scale_group, kernels_, memory_));
-  account_.Add(TransferDirection::kToDevice, TransferCause::kWeights, weight->bytes());
-  known = weight;
-  ++num_converted_;
-  return weight;
-}
-
-uint64_t NpuWeightStore::bytes_in_use() const {
-  const std::lock_guard lock(mutex_);
-  uint64_t bytes = 0;
-  for (const auto& [key, known] : weights_) {
-    if (const auto weight = known.lock()) bytes += weight->memory.bytes();
-  }
-  return bytes;
-}
-
-int64_t NpuWeightStore::num_converted() const {
-  const std::lock_guard lock(mutex_);
-  return num_converted_;
-}
-
 Result<std::shared_ptr<NpuProgram>> NpuProgram::Compile(const NpuGeneration& generation, const BoundGraph& model,
                                                         const Segment& segment, const NpuCompileOptions& options,
-                                                        NpuWeightStore& weights) {
+                                                        NpuWeightStore<NpuWeight>& weights) {
   std::shared_ptr<NpuProgram> program(new NpuProgram(generation, model, segment, options));
   const SegmentBoundary boundary = FindBoundary(*model.graph, segment);
   program->boundary_ = boundary.inputs;
@@ -42,7 +16,7 @@ Result<std::shared_ptr<NpuProgram>> NpuProgram::Compile(const NpuGeneration& gen
   return program;
 }
 
-Status NpuProgram::TakeWeights(NpuWeightStore& store) {
+Status NpuProgram::TakeWeights(NpuWeightStore<NpuWeight>& store) {
   const Graph& graph = *model_.graph;
   weights_.resize(graph.weights.size());
   for (const WeightHandle handle : model_.weights) weight_types_.push_back(model_.weight_table->desc(handle).dtype);

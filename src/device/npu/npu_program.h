@@ -9,30 +9,10 @@
 #include <vector>
 
 #include "device/device.h"
+#include "device/npu/npu_weight_store.h"
 #include "device/npu/npu_weights.h"
 
 namespace lem {
-
-// The converted weights of a device, by where their originals are; forgotten when nobody uses them. Thread-safe.
-class NpuWeightStore {
- public:
-  NpuWeightStore(std::string_view device_id, const KernelTable& kernels, MemoryManager& memory)
-      : account_(memory.ledger().AccountOf(device_id)), kernels_(kernels), memory_(memory) {}
-
-  Result<std::shared_ptr<const NpuWeight>> Get(const WeightDesc& desc, std::span<const std::byte> bytes,
-                                               NpuPrecision precision, int64_t scale_group);
-  uint64_t bytes_in_use() const;
-  int64_t num_converted() const;
-
- private:
-  using Key = std::tuple<const std::byte*, int64_t, NpuPrecision, int64_t>;  // bytes, rows, precision, group
-  TransferLedger::Account& account_;
-  const KernelTable& kernels_;
-  MemoryManager& memory_;
-  mutable std::mutex mutex_;
-  std::map<Key, std::weak_ptr<const NpuWeight>> weights_;
-  int64_t num_converted_ = 0;
-};
 
 // Thread-safe.
 class NpuProgram {
@@ -40,7 +20,7 @@ class NpuProgram {
   // Converts weights. Errors: Unimplemented, ResourceExhausted. `generation` and the model must outlive the program.
   static Result<std::shared_ptr<NpuProgram>> Compile(const NpuGeneration& generation, const BoundGraph& model,
                                                      const Segment& segment, const NpuCompileOptions& options,
-                                                     NpuWeightStore& weights);
+                                                     NpuWeightStore<NpuWeight>& weights);
 
   // The graph of a bucket, laid out the first time it is asked for. `context`: the longest of the packed sequences.
   Result<const StaticGraph*> GraphFor(int64_t tokens, int64_t outputs, int64_t context);
@@ -59,7 +39,7 @@ class NpuProgram {
   NpuProgram(const NpuGeneration& generation, const BoundGraph& model, const Segment& segment,
              const NpuCompileOptions& options)
       : generation_(generation), model_(model), segment_(segment), options_(options) {}
-  Status TakeWeights(NpuWeightStore& store);
+  Status TakeWeights(NpuWeightStore<NpuWeight>& store);
 
   const NpuGeneration& generation_;
   const BoundGraph model_;

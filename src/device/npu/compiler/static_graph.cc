@@ -54,24 +54,53 @@ NpuCost VectorCost(const NpuGeneration& g, double elements, double cycles, doubl
   return cost;
 }
 
+// First fit into one memory: a value takes the lowest gap that is free from its writing to its last reading.
+void PlaceValues(StaticGraph& graph) {
+  const Graph& model = *graph.model;
+  const auto rows = [&](ValueId id) {
+    return model.values[static_cast<size_t>(id)].rows == Rows::kTokens ? graph.tokens : graph.outputs;
+  };
+  const size_t count = model.values.size();
+  graph.values.resize(count);
+  std::vector<int32_t> born(count, kNone), dies(count, kNone);
+  for (int32_t i = graph.segment.op_begin; i < graph.segment.op_end; ++i) {
+    const OpBody& body = model.ops[static_cast<size_t>(i)].body;
+    for (const ValueId in : OpInputs(body)) dies[static_cast<size_t>(in)] = i;
+    born[static_cast<size_t>(OpOutput(body))] = i;
+    dies[static_cast<size_t>(OpOutput(body))] = i;
+  }
+  const SegmentBoundary boundary = FindBoundary(model, graph.segment);
+  for (const auto& side : {boundary.inputs, boundary.outputs}) {
+    for (const ValueId id : side) graph.values[static_cast<size_t>(id)].boundary = true;
+  }
+  FirstFit memory(kAlignment);
+  for (int32_t i = graph.segment.op_begin; i < graph.segment.op_end; ++i) {
+    const ValueId out = OpOutput(model.ops[static_cast<size_t>(i)].body);
+    StaticValue& placed = graph.values[static_cast<size_t>(out)];
+    if (placed.boundary) continue;
+    const size_t bytes = static_cast<size_t>(rows(out) * model.values[static_cast<size_t>(out)].cols) * sizeof(float);
+    placed.offset_bytes = memory.Place(bytes, i, dies[static_cast<size_t>(out)]);
+  }
+  graph.activation_bytes = memory.total_bytes();
+  for (size_t id = 0; id < count; ++id) {
+    StaticValue& placed = graph.values[id];
+    if (born[id] == kNone && dies[id] == kNone) continue;
+    placed.value = static_cast<ValueId>(id);
+    placed.rows = rows(placed.value);
+    placed.cols = model.values[id].cols;
+  }
+}
+
+// Tiles and costs for a generation, on top of what LayOutStaticGraph fixes.
 class Planner {
  public:
-  Planner(const NpuGeneration& generation, const Graph& model, const Segment& segment,
-          const StaticGraphOptions& options)
-      : g_(generation), model_(model), options_(options) {
-    graph_.model = &model;
-    graph_.segment = segment;
-  }
+  Planner(const NpuGeneration& generation, StaticGraph graph, const StaticGraphOptions& options)
+      : g_(generation), model_(*graph.model), options_(options), graph_(std::move(graph)) {}
 
-  Result<StaticGraph> Run(int64_t tokens, int64_t outputs) {
-    graph_.tokens = tokens;
-    graph_.outputs = outputs;
-    PlaceValues();
-    for (int32_t i = graph_.segment.op_begin; i < graph_.segment.op_end; ++i) {
-      const Op& op = model_.ops[static_cast<size_t>(i)];
-      StaticOp planned{.op_idx = i};
+  Result<StaticGraph> Run() {
+    for (StaticOp& planned : graph_.ops) {
+      const Op& op = model_.ops[static_cast<size_t>(planned.op_idx)];
       LEM_TRY(std::visit([&](const auto& body) { return Plan(op, body, planned); }, op.body));
-      graph_.ops.push_back(planned);
     }
     return std::move(graph_);
   }
@@ -81,43 +110,8 @@ class Planner {
   int64_t rows(ValueId id) const { return value(id).rows == Rows::kTokens ? graph_.tokens : graph_.outputs; }
   double Elements(ValueId id) const { return static_cast<double>(rows(id) * value(id).cols); }
 
-  // First fit into one memory: a value takes the lowest gap that is free from its writing to its last reading.
-  void PlaceValues() {
-    const size_t count = model_.values.size();
-    graph_.values.resize(count);
-    std::vector<int32_t> born(count, kNone), dies(count, kNone);
-    for (int32_t i = graph_.segment.op_begin; i < graph_.segment.op_end; ++i) {
-      const OpBody& body = model_.ops[static_cast<size_t>(i)].body;
-      for (const ValueId in : OpInputs(body)) dies[static_cast<size_t>(in)] = i;
-      born[static_cast<size_t>(OpOutput(body))] = i;
-      dies[static_cast<size_t>(OpOutput(body))] = i;
-    }
-    const SegmentBoundary boundary = FindBoundary(model_, graph_.segment);
-    for (const auto& side : {boundary.inputs, boundary.outputs}) {
-      for (const ValueId id : side) graph_.values[static_cast<size_t>(id)].boundary = true;
-    }
-    FirstFit memory(kAlignment);
-    for (int32_t i = graph_.segment.op_begin; i < graph_.segment.op_end; ++i) {
-      const ValueId out = OpOutput(model_.ops[static_cast<size_t>(i)].body);
-      StaticValue& placed = graph_.values[static_cast<size_t>(out)];
-      if (placed.boundary) continue;
-      const size_t bytes = static_cast<size_t>(rows(out) * value(out).cols) * sizeof(float);
-      placed.offset_bytes = memory.Place(bytes, i, dies[static_cast<size_t>(out)]);
-    }
-    graph_.activation_bytes = memory.total_bytes();
-    for (size_t id = 0; id < count; ++id) {
-      StaticValue& placed = graph_.values[id];
-      if (born[id] == kNone && dies[id] == kNone) continue;
-      placed.value = static_cast<ValueId>(id);
-      placed.rows = rows(placed.value);
-      placed.cols = model_.values[id].cols;
-    }
-  }
-
   Status Plan(const Op&, const LinearOp& body, StaticOp& planned) {
     const size_t slot = static_cast<size_t>(body.weight);
-    planned.precision =
-        PrecisionOf(options_.compile, options_.weight_types.empty() ? DType::kQ8_0 : options_.weight_types[slot]);
     if (rows(body.in) == 0) return OkStatus();
     GemmConfig config;
     config.shape = {rows(body.in), value(body.in).cols, value(body.out).cols};
@@ -275,9 +269,24 @@ NpuCost StaticGraph::Cost(const NpuGeneration& g, std::span<const Load> sequence
   return total;
 }
 
+StaticGraph LayOutStaticGraph(const Graph& model, const Segment& segment, int64_t tokens, int64_t outputs,
+                              const StaticGraphOptions& options) {
+  StaticGraph graph{.model = &model, .segment = segment, .tokens = tokens, .outputs = outputs};
+  PlaceValues(graph);
+  for (int32_t i = segment.op_begin; i < segment.op_end; ++i) {
+    StaticOp& op = graph.ops.emplace_back(StaticOp{.op_idx = i});
+    const auto* linear = std::get_if<LinearOp>(&model.ops[static_cast<size_t>(i)].body);
+    if (linear == nullptr) continue;
+    const auto slot = static_cast<size_t>(linear->weight);
+    op.precision =
+        PrecisionOf(options.compile, options.weight_types.empty() ? DType::kQ8_0 : options.weight_types[slot]);
+  }
+  return graph;
+}
+
 Result<StaticGraph> PlanStaticGraph(const NpuGeneration& generation, const Graph& model, const Segment& segment,
                                     int64_t tokens, int64_t outputs, const StaticGraphOptions& options) {
-  return Planner(generation, model, segment, options).Run(tokens, outputs);
+  return Planner(generation, LayOutStaticGraph(model, segment, tokens, outputs, options), options).Run();
 }
 
 }  // namespace lem

@@ -101,8 +101,13 @@ struct StaticGraphOptions {
   int64_t kv_bits = 16;
 };
 
-// Lays a segment out for a bucket. Errors: Unimplemented, ResourceExhausted (what does not fit, with the number).
-// `model` must outlive the graph.
+// A segment for a bucket: its ops, their precisions, and where values lie; no tiles and no costs. `model` must outlive
+// the graph.
+StaticGraph LayOutStaticGraph(const Graph& model, const Segment& segment, int64_t tokens, int64_t outputs,
+                              const StaticGraphOptions& options);
+
+// The same with tiles and costs for a generation. Errors: Unimplemented, ResourceExhausted (what does not fit, with the
+// number). `model` must outlive the graph.
 Result<StaticGraph> PlanStaticGraph(const NpuGeneration& generation, const Graph& model, const Segment& segment,
                                     int64_t tokens, int64_t outputs, const StaticGraphOptions& options);
 

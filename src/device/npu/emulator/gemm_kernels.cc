@@ -252,28 +252,43 @@ Grid FindGrid(const float* in, int64_t count) {
   return {range / static_cast<float>(kMaxLevel), minimum};
 }
 
+template <typename Out>
+Grid QuantizeWeightGroup(const float* in, int64_t count, bool four_bits, Out store) {
+  constexpr int32_t kLevels = 127;
+  if (!four_bits) return {QuantizeGroup(in, count, kLevels, store), 0};
+  const Grid grid = FindGrid(in, count);
+  const float inverse = grid.step > 0 ? 1 / grid.step : 0.0f;
+  for (int64_t i = 0; i < count; ++i) {
+    store(i, static_cast<int8_t>(std::max(0.0f, std::min(15.0f, RoundSmall((in[i] - grid.minimum) * inverse)))));
+  }
+  return grid;
+}
+
 }  // namespace
 
 void PackInt8Row(const PackedInt8& packed, int64_t row, std::span<const float> values) {
-  constexpr int32_t kLevels = 127;
   const int64_t panel = row / kNpuPanel, n = row % kNpuPanel;
   for (int64_t g = 0; g < packed.num_groups; ++g) {
     const int64_t begin = g * packed.group, count = std::min(packed.group, packed.k - begin);
     const int64_t group_idx = panel * packed.num_groups + g;
     int8_t* out = packed.values + group_idx * packed.group_pairs * 2 * kNpuPanel;
-    const auto store = [&](int64_t i, int8_t value) { out[i / 2 * 2 * kNpuPanel + 2 * n + i % 2] = value; };
-    if (!packed.has_minimums) {
-      packed.scales[group_idx * kNpuPanel + n] = QuantizeGroup(values.data() + begin, count, kLevels, store);
-      continue;
-    }
-    const Grid grid = FindGrid(values.data() + begin, count);
+    const Grid grid =
+        QuantizeWeightGroup(values.data() + begin, count, packed.has_minimums,
+                            [&](int64_t i, int8_t value) { out[i / 2 * 2 * kNpuPanel + 2 * n + i % 2] = value; });
     packed.scales[group_idx * kNpuPanel + n] = grid.step;
-    packed.minimums[group_idx * kNpuPanel + n] = grid.minimum;
-    const float inverse = grid.step > 0 ? 1 / grid.step : 0.0f;
-    for (int64_t i = 0; i < count; ++i) {
-      const float at = (values[static_cast<size_t>(begin + i)] - grid.minimum) * inverse;
-      store(i, static_cast<int8_t>(std::max(0.0f, std::min(15.0f, RoundSmall(at)))));
-    }
+    if (packed.has_minimums) packed.minimums[group_idx * kNpuPanel + n] = grid.minimum;
+  }
+}
+
+void QuantizeWeightRow(std::span<const float> in, int64_t group, int8_t* values, float* scales, float* minimums) {
+  const auto k = static_cast<int64_t>(in.size()), num_groups = DivideUp(k, group);
+  std::fill_n(values, num_groups * group, int8_t{0});
+  for (int64_t g = 0; g < num_groups; ++g) {
+    const int64_t begin = g * group, count = std::min(group, k - begin);
+    const Grid grid = QuantizeWeightGroup(in.data() + begin, count, minimums != nullptr,
+                                          [&](int64_t i, int8_t value) { values[begin + i] = value; });
+    scales[g] = grid.step;
+    if (minimums != nullptr) minimums[g] = grid.minimum;
   }
 }
 

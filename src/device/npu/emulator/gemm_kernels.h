@@ -37,6 +37,10 @@ struct PackedInt8 {
 // those of Q4_0, Q4_1 and Q4_K do.
 void PackInt8Row(const PackedInt8& packed, int64_t row, std::span<const float> values);
 
+// The same numbers as plain groups, for other runtimes: values [groups, group], scales and minimums [groups]. Minimums
+// are of 4-bit weights; null = int8. What is past K in the last group becomes zero.
+void QuantizeWeightRow(std::span<const float> in, int64_t group, int8_t* values, float* scales, float* minimums);
+
 // A matrix [N, K] as bfloat16, memory as above.
 struct PackedBf16 {
   int64_t n = 0, k = 0;
