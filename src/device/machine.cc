@@ -5,6 +5,7 @@
 
 #include "device/cpu/cpu_device.h"
 #include "device/npu/npu_device.h"
+#include "device/npu/openvino/openvino_device.h"
 #include "device/vulkan/vulkan_device.h"
 
 namespace lem {
@@ -16,6 +17,11 @@ DeviceListing ListDevices(const KernelTable& kernels) {
   std::ranges::move(vulkan.devices, std::back_inserter(listing.devices));
   std::ranges::move(vulkan.missing, std::back_inserter(listing.missing));
   listing.devices.push_back(NpuEmulatedCaps(NpuDeviceOptionsFromEnvironment(), kernels));
+  if (Result<DeviceCaps> openvino = OpenVinoCaps(OpenVinoOptionsFromEnvironment()); openvino.ok()) {
+    listing.devices.push_back(std::move(*openvino));
+  } else {
+    listing.missing.push_back(fmt::format("OpenVINO: {}", openvino.status().message()));
+  }
   return listing;
 }
 
@@ -32,6 +38,13 @@ Result<std::unique_ptr<Device>> OpenDevice(std::string_view id, const DeviceHost
     LEM_ASSIGN_OR_RETURN(
         std::unique_ptr<NpuEmulatedDevice> device,
         MakeNpuEmulatedDevice(NpuDeviceOptionsFromEnvironment(), host.pool, host.kernels, host.memory));
+    return std::unique_ptr<Device>(std::move(device));
+  }
+  if (id == "npu-openvino") {
+    OpenVinoOptions options = OpenVinoOptionsFromEnvironment();
+    if (!host.cache_folder.empty()) options.cache_folder = host.cache_folder / "openvino";
+    LEM_ASSIGN_OR_RETURN(std::unique_ptr<OpenVinoDevice> device,
+                         MakeOpenVinoDevice(options, host.pool, host.kernels, host.memory));
     return std::unique_ptr<Device>(std::move(device));
   }
   std::vector<std::string> ids;

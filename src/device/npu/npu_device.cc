@@ -140,13 +140,7 @@ NpuDeviceOptions NpuDeviceOptionsFromEnvironment() {
       LogWarning("LEM_NPU_GENERATION is '{}'; allowed: xdna, xdna2; it is ignored", generation);
     }
   }
-  if (const char* precision = std::getenv("LEM_NPU_PRECISION"); precision != nullptr && *precision != '\0') {
-    if (const Result<NpuPrecisionMode> mode = ParseNpuPrecisionMode(precision); mode.ok()) {
-      options.compile.mode = *mode;
-    } else {
-      LogWarning("LEM_NPU_PRECISION: {}; it is ignored", mode.status().message());
-    }
-  }
+  options.compile = NpuCompileOptionsFromEnvironment();
   return options;
 }
 

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <tuple>
 
+#include "base/log.h"
 #include "device/first_fit.h"
 #include "kernels/kernels.h"
 
@@ -192,6 +194,18 @@ Result<NpuPrecisionMode> ParseNpuPrecisionMode(std::string_view name) {
     if (kModeNames[i] == name) return static_cast<NpuPrecisionMode>(i);
   }
   return InvalidArgument("'{}' is no precision of the NPU; allowed: {}", name, fmt::join(kModeNames, ", "));
+}
+
+NpuCompileOptions NpuCompileOptionsFromEnvironment() {
+  NpuCompileOptions options;
+  const char* precision = std::getenv("LEM_NPU_PRECISION");
+  if (precision == nullptr || *precision == '\0') return options;
+  if (const Result<NpuPrecisionMode> mode = ParseNpuPrecisionMode(precision); mode.ok()) {
+    options.mode = *mode;
+  } else {
+    LogWarning("LEM_NPU_PRECISION: {}; it is ignored", mode.status().message());
+  }
+  return options;
 }
 
 NpuPrecision PrecisionOf(const NpuCompileOptions& options, DType stored) {

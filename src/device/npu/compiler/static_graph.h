@@ -35,6 +35,9 @@ struct NpuCompileOptions {
   int64_t scale_group = 32;  // elements of K that share a scale
 };
 
+// From LEM_NPU_PRECISION=mix|int8|int4|bf16; another value is ignored with a warning.
+NpuCompileOptions NpuCompileOptionsFromEnvironment();
+
 // The rule of the mix: a weight is kept in the smallest form that holds what its type in the model file says. Q4_0,
 // Q4_1 and Q4_K fit int4 exactly; other types of at most 8 bits an element fit int8 with groups of 32; the rest is
 // bf16.
