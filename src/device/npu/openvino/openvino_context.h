@@ -25,6 +25,7 @@ class OpenVinoContext {
   OpenVinoContext& operator=(const OpenVinoContext&) = delete;
 
   const OpenVinoOptions& options() const { return options_; }
+  const std::vector<int64_t>& row_buckets() const { return options_.row_buckets; }  // at least one
   const openvino::Runtime& runtime() const { return runtime_; }
   openvino::DeviceHandle* device() const { return device_.get(); }
   NpuWeightStore<OpenVinoWeight>& weights() { return weights_; }

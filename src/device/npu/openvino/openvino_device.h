@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/thread_pool.h"
 #include "device/device.h"
@@ -19,6 +20,8 @@ struct OpenVinoOptions {
   std::string device;                  // "NPU" or "CPU"; empty = an NPU where there is one
   std::filesystem::path cache_folder;  // of compiled graphs; empty = none
   NpuCompileOptions compile;
+  // Rows of the graphs, rising; empty = as fits the device. Every graph keeps a copy of its weights, so they are few.
+  std::vector<int64_t> row_buckets;
   uint64_t lose_after = 0;  // submissions after which the device plays lost; 0 = never
 };
 // From LEM_OPENVINO_PLUGIN, LEM_OPENVINO_DEVICE=NPU|CPU, LEM_OPENVINO_LOSE_AFTER and LEM_NPU_PRECISION.

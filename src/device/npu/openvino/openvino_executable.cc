@@ -14,6 +14,8 @@ namespace {
 constexpr float kHidden = -1e9f;
 // Sequences are packed as long as their past together fits this, or what the longest needs alone.
 constexpr int64_t kPackedContext = 1024;
+// A gathering of fewer bytes is over before another thread has woken up.
+constexpr size_t kParallelBytes = size_t{8} << 20;
 
 // Positions of the past that a row at `position` sees are those from here on.
 int64_t FirstSeen(int64_t position, int64_t window) {
@@ -55,7 +57,7 @@ Status OpenVinoExecutable::RunTokens(const Bindings& bindings) {
   // Rows that are chosen are gathered here for the whole step, with the last bucket's padding.
   const auto num_outputs = static_cast<int64_t>(bindings.output_rows.size());
   for (const SelectOutputsOp* select : selects_) {
-    Staging(select->out, num_outputs + std::ranges::max(kOpenVinoRowBuckets));
+    Staging(select->out, num_outputs + program_->context().row_buckets().back());
   }
   const auto num_rows = static_cast<int64_t>(bindings.tokens.size());
   for (int64_t row = 0; row < num_rows;) {
@@ -294,7 +296,7 @@ void OpenVinoExecutable::GatherPast(const Bindings& bindings, const NpuPiece& pi
   const OpenVinoPart& part = program_->part(Rows::kTokens);
   const int64_t heads = graph().kv.num_kv_heads, dim = graph().kv.head_dim;
   const auto halves = static_cast<size_t>(heads * dim * context);
-  pool_.Run(static_cast<int64_t>(past_.size()), [&](int64_t task, int) {
+  const auto gather = [&](int64_t task, int) {
     const auto idx = static_cast<size_t>(task);
     PastTensors& tensors = past_[idx];
     const Past& seen = past[part.window_of[idx]];
@@ -335,7 +337,17 @@ void OpenVinoExecutable::GatherPast(const Bindings& bindings, const NpuPiece& pi
     }
     clear(seen.num_positions, tensors.used);
     tensors.used = seen.num_positions;
-  });
+  };
+  const auto num_tasks = static_cast<int64_t>(past_.size());
+  size_t bytes = 0;
+  for (const size_t window : part.window_of) {
+    bytes += 4 * static_cast<size_t>(heads * dim * past[window].num_positions);
+  }
+  if (bytes >= kParallelBytes) {
+    pool_.Run(num_tasks, gather);
+  } else {
+    for (int64_t task = 0; task < num_tasks; ++task) gather(task, 0);
+  }
 }
 
 void OpenVinoExecutable::StoreKv(const Bindings& bindings, const NpuPiece& piece) {

@@ -137,7 +137,7 @@ Status OpenVinoProgram::Prepare(int64_t max_rows) {
   const std::lock_guard lock(prepare_mutex_);
   for (const Rows rows : {Rows::kTokens, Rows::kOutputs}) {
     if (part(rows).ops.empty()) continue;
-    for (const int64_t bucket : kOpenVinoRowBuckets) {
+    for (const int64_t bucket : context_->row_buckets()) {
       LEM_TRY(Measure(rows, bucket));
       if (bucket >= max_rows) break;
     }
@@ -148,7 +148,8 @@ Status OpenVinoProgram::Prepare(int64_t max_rows) {
 // Once for each bucket, so that steps are cut alike as long as the program lives.
 Status OpenVinoProgram::Measure(Rows rows, int64_t bucket_rows) {
   std::vector<double>& seconds = seconds_[static_cast<size_t>(rows)];
-  const auto idx = static_cast<size_t>(std::ranges::find(kOpenVinoRowBuckets, bucket_rows) - kOpenVinoRowBuckets);
+  const auto idx =
+      static_cast<size_t>(std::ranges::find(context_->row_buckets(), bucket_rows) - context_->row_buckets().begin());
   {
     const std::lock_guard lock(mutex_);
     if (idx < seconds.size()) return OkStatus();
@@ -176,7 +177,7 @@ std::vector<NpuChunk> OpenVinoProgram::Cut(Rows rows, int64_t count) const {
   const std::vector<double>& seconds = seconds_[static_cast<size_t>(rows)];
   // A graph of the driver's work alone costs nothing in any length.
   if (seconds.empty()) return {{count, count}};
-  return CutIntoBuckets(count, {std::span(kOpenVinoRowBuckets).first(seconds.size()), seconds, 0});
+  return CutIntoBuckets(count, {std::span(context_->row_buckets()).first(seconds.size()), seconds, 0});
 }
 
 Result<OpenVinoProgram::CompiledGraph*> OpenVinoProgram::GraphFor(Rows rows, int64_t bucket_rows, int64_t context) {

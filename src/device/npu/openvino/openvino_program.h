@@ -16,9 +16,6 @@
 
 namespace lem {
 
-// Rows of the graphs. Every graph keeps weights of its own, and these three cost at most 1.3 times the time of the best
-// of seven: products of up to 8 rows wait for the weights, and 128 rows for the arithmetic.
-inline constexpr int64_t kOpenVinoRowBuckets[] = {1, 8, 128};
 // Sizes of the past: the first, and each four times the one before.
 inline constexpr int64_t kOpenVinoFirstContext = 256;
 int64_t OpenVinoContextBucket(int64_t context);
