@@ -41,6 +41,7 @@ DeviceCaps CapsOf(const OpenVinoOptions& options, const openvino::DeviceDescript
       fmt::format("openvino-{}-{}-g{}", is_npu ? "npu-f16" : "cpu-f32", NpuPrecisionModeName(options.compile.mode),
                   options.compile.scale_group);
   caps.weight_layouts = {Layout::kGgufRows};
+  caps.compiles_slowly = true;
   return caps;
 }
 
