@@ -159,12 +159,23 @@ Code Open(const OpenOptions* options, DeviceHandle** out, DeviceDescription* des
 
 void Close(DeviceHandle* device) { delete device; }
 
+// A cache that fails (a full disk, a folder that is gone) costs time and no more.
+ov::CompiledModel CompileModel(const DeviceHandle& device, const std::shared_ptr<ov::Model>& model) {
+  try {
+    return device.core->compile_model(model, device.name, device.config);
+  } catch (const std::exception&) {
+    ov::AnyMap config = device.config;
+    if (config.erase(ov::cache_dir.name()) == 0) throw;
+    return device.core->compile_model(model, device.name, config);
+  }
+}
+
 Code Compile(DeviceHandle* device, const Graph* graph, GraphHandle** out, CompiledDescription* description,
              Error* error) {
   return Guarded(error, Code::kRefused, [&] {
     const auto began = std::chrono::steady_clock::now();
     auto handle = std::make_unique<GraphHandle>();
-    handle->model = device->core->compile_model(BuildModel(*graph), device->name, device->config);
+    handle->model = CompileModel(*device, BuildModel(*graph));
     handle->request = handle->model.create_infer_request();
     handle->inputs = handle->model.inputs();
     handle->outputs = handle->model.outputs();
