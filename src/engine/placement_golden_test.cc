@@ -1,8 +1,8 @@
 // Real models on every form of placement, teacher-forced over the golden prompts and answers: logits near the scalar
 // reference, the greedy token that exact arithmetic chooses, and no bytes moved that need not be.
 //
-// Needs LEM_TEST_MODELS, a folder with the model files, and a Vulkan device. By default the two shortest cases of
-// SmolLM2; LEM_TEST_LONG=1: every case of every model that is there.
+// Needs LEM_TEST_MODELS, a folder with the model files, and a Vulkan device or OpenVINO. By default the two shortest
+// cases of SmolLM2; LEM_TEST_LONG=1: every case of every model that is there.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "device/cpu/cpu_device.h"
+#include "device/npu/openvino/openvino_device.h"
 #include "device/reference.h"
 #include "device/testing/tiny_graph.h"
 #include "device/vulkan/vulkan_device.h"
@@ -32,6 +33,21 @@ constexpr double kMaxNormalisedErrorF16 = 1e-3;  // of float16 products
 constexpr const char* kPlacements[] = {
     "all vulkan:0",           "prefill vulkan:0; decode cpu", "layers 0-14 vulkan:0; rest cpu",
     "ffn vulkan:0; rest cpu", "rows 0.5 vulkan:0; rest cpu",  "all cpu",
+};
+
+struct NpuPlacement {
+  NpuPrecisionMode mode;
+  const char* placement;
+  double max_error;
+};
+// Of weights rounded to bfloat16 or int8.
+constexpr NpuPlacement kNpuPlacements[] = {
+    {NpuPrecisionMode::kBf16, "all npu-openvino", 1e-4},
+    {NpuPrecisionMode::kBf16, "prefill npu-openvino; decode cpu", 1e-4},
+    {NpuPrecisionMode::kBf16, "ffn npu-openvino; rest cpu", 1e-4},
+    {NpuPrecisionMode::kBf16, "rows 0.5 npu-openvino; rest cpu", 1e-4},
+    {NpuPrecisionMode::kInt8, "all npu-openvino", 1e-2},
+    {NpuPrecisionMode::kMix, "all npu-openvino", 1e-2},
 };
 
 struct GoldenModel {
@@ -152,6 +168,35 @@ TEST_P(PlacementGoldenTest, EveryPlacementIsNearTheReference) {
     std::printf("  %-32s NMSE %.2e\n", placement, error);
     std::fflush(stdout);
     EXPECT_LT(error, f16 ? kMaxNormalisedErrorF16 : kMaxNormalisedError) << placement;
+  }
+}
+
+TEST_P(PlacementGoldenTest, OpenVinoIsNearTheReference) {
+  const char* folder = std::getenv("LEM_TEST_MODELS");
+  if (folder == nullptr || folder[0] == '\0') GTEST_SKIP() << "LEM_TEST_MODELS is not set";
+  const fs::path path = fs::path(folder) / GetParam().file;
+  if (!fs::exists(path)) GTEST_SKIP() << path << " is not there";
+  if (!IsLong() && std::string_view(GetParam().file) != "smollm2-135m.gguf") GTEST_SKIP() << "LEM_TEST_LONG is not 1";
+  OpenVinoOptions options = OpenVinoOptionsFromEnvironment();
+  const auto caps = OpenVinoCaps(options);
+  if (!caps.ok()) GTEST_SKIP() << "OpenVINO: " << caps.status().message();
+  ThreadPool pool(0);
+  const auto model = std::move(*LoadModel(path));
+  const BoundGraph bound{&model->graph, model->bound_weights, &model->weights};
+  const std::vector<GoldenCase> cases = ReadCases(fs::path(LEM_SOURCE_DIR) / "tests/golden" / GetParam().golden, bound);
+  std::printf("%s, %zu cases, %s\n", GetParam().file, cases.size(), caps->name.c_str());
+  for (const NpuPlacement& each : kNpuPlacements) {
+    options.compile.mode = each.mode;
+    DeviceRegistry devices;
+    devices.Add(MakeCpuDevice(pool, BestKernelTable()));
+    devices.Add(std::move(*MakeOpenVinoDevice(options, pool, BestKernelTable(), *memory_)));
+    auto placed = PlacedModel::Create(bound, *ParsePlacement(each.placement), devices, *memory_);
+    ASSERT_TRUE(placed.ok()) << placed.status().ToString();
+    const double error = RunCases(**placed, cases);
+    std::printf("  %-32s %-4s NMSE %.2e\n", each.placement, std::string(NpuPrecisionModeName(each.mode)).c_str(),
+                error);
+    std::fflush(stdout);
+    EXPECT_LT(error, each.max_error) << each.placement;
   }
 }
 

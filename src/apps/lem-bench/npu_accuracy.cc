@@ -9,6 +9,7 @@
 #include "base/thread_pool.h"
 #include "device/cpu/cpu_device.h"
 #include "device/npu/npu_device.h"
+#include "device/npu/openvino/openvino_device.h"
 #include "device/reference.h"
 #include "kernels/kernels.h"
 #include "memory/kv_block_pool.h"
@@ -117,8 +118,9 @@ class Measurement {
     cpu_ = MakeCpuDevice(pool_, kernels_);
     LEM_ASSIGN_OR_RETURN(runners_.emplace_back(), Runner::Create(*cpu_, bound_, *memory_));
     for (const NpuPrecisionMode mode : options_.modes) {
-      const NpuDeviceOptions device_options{options_.generation, {mode, options_.scale_group}};
-      LEM_ASSIGN_OR_RETURN(devices_.emplace_back(), MakeNpuEmulatedDevice(device_options, pool_, kernels_, *memory_));
+      LEM_ASSIGN_OR_RETURN(devices_.emplace_back(), OpenDevice({mode, options_.scale_group}));
+      report_.device_name = devices_.back()->caps().name;
+      report_.emulated = devices_.back()->caps().emulated;
       LEM_ASSIGN_OR_RETURN(runners_.emplace_back(), Runner::Create(*devices_.back(), bound_, *memory_));
       report_.modes.push_back({.mode = mode});
     }
@@ -137,6 +139,21 @@ class Measurement {
   double LogProbability(std::span<const float> logits, int32_t token) const {
     return static_cast<double>(logits[static_cast<size_t>(token)] -
                                kernels_.log_sum_exp(logits.data(), static_cast<int64_t>(logits.size())));
+  }
+
+  Result<std::unique_ptr<Device>> OpenDevice(const NpuCompileOptions& compile) {
+    if (options_.device == "npu-emu") {
+      LEM_ASSIGN_OR_RETURN(std::unique_ptr<Device> device,
+                           MakeNpuEmulatedDevice({options_.generation, compile}, pool_, kernels_, *memory_));
+      return device;
+    }
+    if (options_.device != "npu-openvino") {
+      return InvalidArgument("'{}' is no NPU; allowed: npu-emu, npu-openvino", options_.device);
+    }
+    OpenVinoOptions openvino = OpenVinoOptionsFromEnvironment();
+    openvino.compile = compile;
+    LEM_ASSIGN_OR_RETURN(std::unique_ptr<Device> device, MakeOpenVinoDevice(openvino, pool_, kernels_, *memory_));
+    return device;
   }
 
   // Runs tokens that see each other on every runner, chunk by chunk; then calls visit(runner, position, logits).
@@ -210,10 +227,9 @@ class Measurement {
       NpuAccuracyResult& result = report_.modes[i];
       result.logits_error = sums_[i + 1].error / sums_[i + 1].squares;
       result.perplexity = perplexity(i + 1);
-      const NpuStats stats = devices_[i]->stats();
-      result.virtual_seconds = stats.busy_s;
-      result.virtual_joules = stats.joules;
-      result.graphs_compiled = stats.graphs_compiled;
+      const DeviceTelemetry telemetry = devices_[i]->telemetry();
+      result.busy_seconds = telemetry.busy_seconds;
+      result.joules = telemetry.energy_joules;
       const Segment all{0, static_cast<int32_t>(model_->graph.ops.size())};
       LEM_ASSIGN_OR_RETURN(const StaticGraph graph,
                            PlanStaticGraph(*generation, model_->graph, all, 1, 1,
@@ -230,7 +246,7 @@ class Measurement {
   std::unique_ptr<Model> model_;
   BoundGraph bound_;
   std::unique_ptr<Device> cpu_;
-  std::vector<std::unique_ptr<NpuEmulatedDevice>> devices_;
+  std::vector<std::unique_ptr<Device>> devices_;
   std::vector<std::unique_ptr<Runner>> runners_;  // the CPU's first
   std::vector<double> nll_;                       // [runners] nats
   std::vector<Sums> sums_;                        // [runners]

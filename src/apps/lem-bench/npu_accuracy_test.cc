@@ -7,12 +7,16 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "device/npu/openvino/openvino_device.h"
+
 namespace lem {
 namespace {
 
 namespace fs = std::filesystem;
 
-TEST(NpuAccuracyTest, SmolLm2) {
+class NpuAccuracyTest : public testing::TestWithParam<const char*> {};
+
+TEST_P(NpuAccuracyTest, SmolLm2) {
   const char* folder = std::getenv("LEM_TEST_MODELS");
   if (folder == nullptr || folder[0] == '\0') GTEST_SKIP() << "LEM_TEST_MODELS is not set";
   const fs::path model = fs::path(folder) / "smollm2-135m.gguf";
@@ -20,6 +24,11 @@ TEST(NpuAccuracyTest, SmolLm2) {
   const char* is_long = std::getenv("LEM_TEST_LONG");
   const fs::path tests = fs::path(LEM_SOURCE_DIR) / "tests";
   NpuAccuracyOptions options;
+  options.device = GetParam();
+  if (options.device == "npu-openvino") {
+    const Result<DeviceCaps> caps = OpenVinoCaps(OpenVinoOptionsFromEnvironment());
+    if (!caps.ok()) GTEST_SKIP() << "OpenVINO: " << caps.status().message();
+  }
   options.model = model;
   options.text = tests / "data/text/alice.txt";
   options.golden = tests / "golden/smollm2-135m-instruct-q4_1.logits.json";
@@ -30,6 +39,7 @@ TEST(NpuAccuracyTest, SmolLm2) {
   ASSERT_TRUE(report.ok()) << report.status().ToString();
   if (options.max_tokens == 0) EXPECT_GE(report->num_tokens, 4000);
   EXPECT_LT(report->cpu_error, 1e-6) << "the CPU stands for the scalar reference";
+  std::printf("%s\n", report->device_name.c_str());
   for (const NpuAccuracyResult& mode : report->modes) {
     std::printf(
         "%s: %.0f %% int8, %.0f %% int4, %.0f %% bf16, NMSE %.2e, perplexity %.4f (float32 %.4f), greedy %ld of %ld\n",
@@ -41,6 +51,9 @@ TEST(NpuAccuracyTest, SmolLm2) {
     EXPECT_LT(mode.logits_error, mode.mode == NpuPrecisionMode::kBf16 ? 1e-4 : 1e-2);
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Devices, NpuAccuracyTest, testing::Values("npu-emu", "npu-openvino"),
+                         [](const auto& info) { return std::string(info.param).substr(4); });
 
 }  // namespace
 }  // namespace lem

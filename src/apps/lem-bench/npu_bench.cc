@@ -165,6 +165,7 @@ Status RunAccuracy(const NpuBenchOptions& options) {
   wanted.model = options.accuracy_model;
   wanted.text = options.text;
   wanted.golden = options.golden;
+  wanted.device = options.device;
   wanted.generation = options.generation;
   wanted.max_tokens = options.max_tokens;
   wanted.scale_group = options.scale_group;
@@ -179,11 +180,13 @@ Status RunAccuracy(const NpuBenchOptions& options) {
   LEM_ASSIGN_OR_RETURN(const NpuAccuracyReport report, MeasureNpuAccuracy(wanted));
   const auto percent = [](double part, double whole) { return whole > 0 ? 100 * part / whole : 0.0; };
   JsonWriter out;
-  out.BeginObject().Key("emulated").Bool(true).Key("model").String(wanted.model.filename().string());
+  out.BeginObject().Key("emulated").Bool(report.emulated).Key("device").String(report.device_name);
+  out.Key("model").String(wanted.model.filename().string());
   out.Key("tokens").Int(report.num_tokens).Key("perplexity_f32").Double(report.perplexity);
   out.Key("greedy_tokens").Int(report.num_greedy).Key("greedy_agreed_f32").Int(report.greedy_agreed);
   out.Key("cpu_nmse").Double(report.cpu_error).Key("modes").BeginArray();
   if (!options.json) {
+    fmt::print("{}\n", report.device_name);
     fmt::print("{}: {} tokens, perplexity {:.4f} in float32 on the CPU; {} of {} golden tokens agree\n",
                wanted.model.filename().string(), report.num_tokens, report.perplexity, report.greedy_agreed,
                report.num_greedy);
@@ -195,10 +198,10 @@ Status RunAccuracy(const NpuBenchOptions& options) {
     if (!options.json) {
       fmt::print(
           "{:<5} products {:.0f} % int8, {:.0f} % int4, {:.0f} % bf16; logits NMSE {:.2e}, perplexity {:.4f} ({:+.2f} "
-          "%), greedy {:.1f} %, "
-          "{:.2f} s and {:.2f} J (emulated)\n",
+          "%), greedy {:.1f} %, {:.2f} s and {:.2f} J{}\n",
           NpuPrecisionModeName(mode.mode), 100 * mode.shares[0], 100 * mode.shares[1], 100 * mode.shares[2],
-          mode.logits_error, mode.perplexity, change, agreed, mode.virtual_seconds, mode.virtual_joules);
+          mode.logits_error, mode.perplexity, change, agreed, mode.busy_seconds, mode.joules,
+          report.emulated ? " (emulated)" : "");
     }
     out.BeginObject().Key("mode").String(NpuPrecisionModeName(mode.mode)).Key("shares").BeginObject();
     for (size_t p = 0; p < kNumNpuPrecisions; ++p) {
@@ -207,7 +210,11 @@ Status RunAccuracy(const NpuBenchOptions& options) {
     out.EndObject();
     out.Key("logits_nmse").Double(mode.logits_error).Key("perplexity").Double(mode.perplexity);
     out.Key("perplexity_change_percent").Double(change).Key("greedy_agreed_percent").Double(agreed);
-    out.Key("virtual_seconds").Double(mode.virtual_seconds).Key("virtual_joules").Double(mode.virtual_joules);
+    if (report.emulated) {
+      out.Key("virtual_seconds").Double(mode.busy_seconds).Key("virtual_joules").Double(mode.joules);
+    } else {
+      out.Key("busy_seconds").Double(mode.busy_seconds);
+    }
     out.EndObject();
   }
   out.EndArray().EndObject();
@@ -237,6 +244,7 @@ CLI::App* AddNpuCommand(CLI::App& app, NpuBenchOptions& options) {
       ->check(CLI::Range(0, 1 << 20));
   command->add_flag("--llm", options.llm, "The table of published language-model speeds");
   command->add_option("--accuracy", options.accuracy_model, "A .gguf file: measure what the NPU's number formats cost");
+  command->add_option("--device", options.device, "With --accuracy: npu-emu or npu-openvino")->capture_default_str();
   command->add_option("--text", options.text, "With --accuracy: a text for perplexity (tests/data/text/alice.txt)");
   command->add_option("--golden", options.golden, "With --accuracy: a file of tests/golden/*.logits.json");
   command->add_option("--mode", options.modes, "With --accuracy: mix, int8, int4, bf16; may be repeated");

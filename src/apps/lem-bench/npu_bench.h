@@ -1,5 +1,5 @@
 // lem-bench npu: what the NPU emulator predicts, alone or beside published measurements. All times and energies are
-// emulated (virtual clock, modelled power of the NPU's rail); the wall clock plays no part.
+// emulated (virtual clock, modelled power of the NPU's rail), but those of `--accuracy --device npu-openvino`.
 #pragma once
 
 #include <CLI/App.hpp>
@@ -20,6 +20,7 @@ struct NpuBenchOptions {
   bool no_descriptor_overlap = false;
   bool double_buffer_c = false;
   int64_t contiguous = 0;
+  std::string device = "npu-emu";        // of the accuracy
   std::filesystem::path accuracy_model;  // not empty: measure what the number formats cost
   std::filesystem::path text, golden;
   std::vector<std::string> modes;  // empty: mix, int8, bf16
