@@ -36,6 +36,8 @@ struct DeviceCaps {
   std::vector<int64_t> token_buckets;
   // Compile takes seconds and may be called from any thread: requests start elsewhere meanwhile.
   bool compiles_slowly = false;
+  // The bits of a row depend on how steps are cut and on batch mates: no answers that can be repeated.
+  bool bits_depend_on_step = false;
 };
 
 std::string_view DeviceKindName(DeviceKind kind);  // "cpu", "gpu", "npu"

@@ -85,6 +85,13 @@ Status Engine::CheckDeterminism(const PlacedModel& placed) const {
         "the placement asks for \"handover\", which changes the numerics of running answers; deterministic answers "
         "forbid it: leave one of them out");
   }
+  for (const Device* device : placed.devices()) {
+    if (!device->caps().bits_depend_on_step) continue;
+    return InvalidArgument(
+        "{} computes in graphs of different lengths, whose bits differ; deterministic answers need a device without "
+        "them: leave it out of the placement",
+        device->caps().id);
+  }
   const std::vector<std::string_view> prefill = placed.Numerics(Phase::kPrefill),
                                       decode = placed.Numerics(Phase::kDecode);
   const auto [first, second] = std::ranges::mismatch(prefill, decode);

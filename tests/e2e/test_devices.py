@@ -123,6 +123,50 @@ def test_one_answer_by_an_npu(lem, smollm2):
         assert found.returncode == 0 and found.stdout == " Paris.", found.stderr
 
 
+@pytest.fixture
+def openvino(lem):
+    """npu-openvino as doctor lists it."""
+    report = doctor(lem)
+    for device in report["devices"]:
+        if device["id"] == "npu-openvino":
+            return device
+    pytest.skip(f"no npu-openvino: {[why for why in report['missing_devices'] if why.startswith('OpenVINO')]}")
+
+
+@pytest.mark.parametrize("placement", ["all npu-openvino", "ffn npu-openvino; rest cpu",
+                                       "prefill npu-openvino; decode cpu"])
+def test_openvino_gives_the_text_of_the_cpu(lem, smollm2, openvino, placement):
+    assert openvino["kind"] == "npu" and openvino["emulated"] is False and "OpenVINO on " in openvino["name"]
+    arguments = ("run", smollm2, "The capital of France is", "--raw", "--temperature", "0", "--max-tokens", "6")
+    expected = lem(*arguments)
+    found = lem(*arguments, "--placement", placement, timeout=300)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout == expected.stdout != ""
+    refused = lem(*arguments, "--placement", placement, "--deterministic", timeout=300)
+    assert refused.returncode != 0 and "graphs of different lengths" in refused.stderr
+
+
+def test_openvino_keeps_what_it_compiled(lem, home, smollm2, openvino):
+    del openvino
+    arguments = ("run", smollm2, "Hi", "--raw", "--temperature", "0", "--max-tokens", "2", "--placement",
+                 "head npu-openvino; rest cpu")
+    assert lem(*arguments, timeout=300).returncode == 0
+    folder = home / "cache" / "lemonade" / "openvino"
+    kept = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.blob")}
+    assert kept
+    assert lem(*arguments, timeout=300).returncode == 0
+    assert {path.name: path.stat().st_mtime_ns for path in folder.glob("*.blob")} == kept
+
+
+def test_doctor_says_why_there_is_no_openvino(lem, smollm2, monkeypatch):
+    monkeypatch.setenv("LEM_OPENVINO_PLUGIN", "/nonexistent/plugin.so")
+    report = doctor(lem)
+    assert not any(device["id"] == "npu-openvino" for device in report["devices"])
+    assert any(why == "OpenVINO: there is no plug-in '/nonexistent/plugin.so'" for why in report["missing_devices"])
+    result = lem("run", smollm2, "x", "--placement", "all npu-openvino")
+    assert result.returncode != 0 and "/nonexistent/plugin.so" in result.stderr
+
+
 def test_an_answer_is_handed_over_if_asked_for(lem, smollm2):
     arguments = ("run", smollm2, "Count to one thousand: 1, 2, 3,", "--raw", "--temperature", "0", "--json", "--max-tokens")
     result = lem(*arguments, "900", "--placement", "all npu-emu; handover", timeout=300)

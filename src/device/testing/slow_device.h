@@ -28,6 +28,7 @@ class SlowDevice : public Device {
   // Ends every Compile, from now on, with this status.
   void Finish(const Status& status = OkStatus());
   void Lose() { lost_.store(true); }
+  void MakeBitsDependOnStep() { caps_.bits_depend_on_step = true; }
 
  private:
   Device& cpu_;

@@ -1,5 +1,7 @@
 #include "device/npu/openvino/openvino_context.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 
 namespace lem {
@@ -44,6 +46,8 @@ void OpenVinoContext::Cancel(const void* owner) {
 }
 
 void OpenVinoContext::CompileLoop() {
+  constexpr int kNice = 10;  // steps that run meanwhile come first; on Linux this is the thread's own
+  ::setpriority(PRIO_PROCESS, 0, kNice);
   std::unique_lock lock(queue_mutex_);
   while (true) {
     queue_changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });

@@ -42,6 +42,7 @@ DeviceCaps CapsOf(const OpenVinoOptions& options, const openvino::DeviceDescript
                   options.compile.scale_group);
   caps.weight_layouts = {Layout::kGgufRows};
   caps.compiles_slowly = true;
+  caps.bits_depend_on_step = true;  // graphs of different lengths sum in different orders
   return caps;
 }
 
