@@ -198,10 +198,10 @@ Status RunAccuracy(const NpuBenchOptions& options) {
     if (!options.json) {
       fmt::print(
           "{:<5} products {:.0f} % int8, {:.0f} % int4, {:.0f} % bf16; logits NMSE {:.2e}, perplexity {:.4f} ({:+.2f} "
-          "%), greedy {:.1f} %, {:.2f} s and {:.2f} J{}\n",
+          "%), greedy {:.1f} %, {:.2f} s{}\n",
           NpuPrecisionModeName(mode.mode), 100 * mode.shares[0], 100 * mode.shares[1], 100 * mode.shares[2],
-          mode.logits_error, mode.perplexity, change, agreed, mode.busy_seconds, mode.joules,
-          report.emulated ? " (emulated)" : "");
+          mode.logits_error, mode.perplexity, change, agreed, mode.busy_seconds,
+          report.emulated ? fmt::format(" and {:.2f} J (emulated)", mode.joules) : "");
     }
     out.BeginObject().Key("mode").String(NpuPrecisionModeName(mode.mode)).Key("shares").BeginObject();
     for (size_t p = 0; p < kNumNpuPrecisions; ++p) {
