@@ -153,7 +153,8 @@ class Builder {
   // x [rows, heads, head_dim], each pair (a, b) turned into (a cos - b sin, a sin + b cos).
   Node Rotate(const Op& each) {
     const Rope& rope = graph_.ropes[each.rope];
-    const Node cosine = ropes_[Size(2 * each.rope)], sine = ropes_[Size(2 * each.rope + 1)];
+    const size_t tables = 2 * Size(each.rope);
+    const Node cosine = ropes_[tables], sine = ropes_[tables + 1];
     const int64_t cols = ColsOf(each, 0), heads = cols / each.head_dim, half = rope.rotary_dim / 2;
     const Node x = Reshape(In(each, 0), {graph_.rows, heads, each.head_dim});
     Node a, b;

@@ -82,11 +82,13 @@ std::string WhyNoNpu(ov::Core& core) {
 template <typename T>
 void Describe(ov::Core& core, const std::string& device, const ov::Property<T, ov::PropertyMutability::RO>& property,
               std::string& out) {
+  std::string value;
   try {
-    out += std::string(property.name()) + '=' + ov::Any(core.get_property(device, property)).as<std::string>() + ' ';
+    value = ov::Any(core.get_property(device, property)).template as<std::string>();
   } catch (const std::exception&) {
-    // Not every driver offers every property.
+    value = "unknown";  // not every driver offers every property
   }
+  out += std::string(property.name()) + '=' + value + ' ';
 }
 
 std::string ChooseDevice(ov::Core& core, const OpenOptions& options, DeviceDescription& out) {
