@@ -35,9 +35,10 @@ Result<std::unique_ptr<Device>> OpenDevice(std::string_view id, const DeviceHost
     if (device.status().code() != StatusCode::kNotFound) return device.status();
   }
   if (id == "npu-emu") {
-    LEM_ASSIGN_OR_RETURN(
-        std::unique_ptr<NpuEmulatedDevice> device,
-        MakeNpuEmulatedDevice(NpuDeviceOptionsFromEnvironment(), host.pool, host.kernels, host.memory));
+    NpuDeviceOptions options = NpuDeviceOptionsFromEnvironment();
+    if (!host.cache_folder.empty()) options.cache_folder = host.cache_folder / "npu";
+    LEM_ASSIGN_OR_RETURN(std::unique_ptr<NpuEmulatedDevice> device,
+                         MakeNpuEmulatedDevice(options, host.pool, host.kernels, host.memory));
     return std::unique_ptr<Device>(std::move(device));
   }
   if (id == "npu-openvino") {

@@ -20,7 +20,14 @@ class NpuEmulatedDeviceImpl : public NpuEmulatedDevice {
         pool_(pool),
         kernels_(kernels),
         caps_(NpuEmulatedCaps(options, kernels)),
-        weights_(caps_.id, ConvertNpuWeight, kernels, memory) {}
+        cache_(options.cache_folder),
+        weights_(
+            caps_.id,
+            [this](const WeightDesc& desc, std::span<const std::byte> bytes, NpuPrecision precision,
+                   int64_t scale_group, const KernelTable& own_kernels, MemoryManager& own_memory) {
+              return ConvertNpuWeight(desc, bytes, precision, scale_group, own_kernels, own_memory, cache_);
+            },
+            kernels, memory) {}
 
   const DeviceCaps& caps() const override { return caps_; }
   const NpuDeviceOptions& options() const override { return options_; }
@@ -119,6 +126,7 @@ class NpuEmulatedDeviceImpl : public NpuEmulatedDevice {
   ThreadPool& pool_;
   const KernelTable& kernels_;
   const DeviceCaps caps_;
+  NpuWeightCache cache_;
   NpuWeightStore<NpuWeight> weights_;
   std::mutex compile_mutex_;
   mutable std::mutex mutex_;

@@ -3,6 +3,7 @@
 // real NPUs are not built by this program.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 
 #include "base/thread_pool.h"
@@ -15,6 +16,7 @@ namespace lem {
 struct NpuDeviceOptions {
   std::string generation = "xdna2";
   NpuCompileOptions compile;
+  std::filesystem::path cache_folder;  // for converted weights; empty = none
 };
 // From LEM_NPU_GENERATION=xdna|xdna2 and LEM_NPU_PRECISION=mix|int8|int4|bf16.
 NpuDeviceOptions NpuDeviceOptionsFromEnvironment();

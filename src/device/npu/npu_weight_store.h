@@ -2,6 +2,7 @@
 // nobody uses them. Thread-safe.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -19,12 +20,15 @@ namespace lem {
 template <typename Weight>
 class NpuWeightStore {
  public:
-  using Convert = Result<std::shared_ptr<const Weight>> (*)(const WeightDesc& desc, std::span<const std::byte> bytes,
-                                                            NpuPrecision precision, int64_t scale_group,
-                                                            const KernelTable& kernels, MemoryManager& memory);
+  using Convert = std::function<Result<std::shared_ptr<const Weight>>(
+      const WeightDesc& desc, std::span<const std::byte> bytes, NpuPrecision precision, int64_t scale_group,
+      const KernelTable& kernels, MemoryManager& memory)>;
 
   NpuWeightStore(std::string_view device_id, Convert convert, const KernelTable& kernels, MemoryManager& memory)
-      : account_(memory.ledger().AccountOf(device_id)), convert_(convert), kernels_(kernels), memory_(memory) {}
+      : account_(memory.ledger().AccountOf(device_id)),
+        convert_(std::move(convert)),
+        kernels_(kernels),
+        memory_(memory) {}
 
   Result<std::shared_ptr<const Weight>> Get(const WeightDesc& desc, std::span<const std::byte> bytes,
                                             NpuPrecision precision, int64_t scale_group) {

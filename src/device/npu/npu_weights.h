@@ -6,6 +6,7 @@
 
 #include "device/npu/compiler/static_graph.h"
 #include "device/npu/emulator/gemm_kernels.h"
+#include "device/npu/npu_weight_cache.h"
 #include "kernels/kernels.h"
 #include "memory/memory_manager.h"
 #include "memory/weight_table.h"
@@ -20,9 +21,11 @@ struct NpuWeight {
   size_t bytes() const { return precision == NpuPrecision::kBf16 ? bf16.bytes() : int8.bytes(); }
 };
 
-// Errors: Unimplemented (a type that cannot be read), ResourceExhausted. Single-threaded; runs where it is called.
+// Takes it from the cache or converts it, and keeps it there. Errors: Unimplemented (a type that cannot be read),
+// ResourceExhausted. Single-threaded; runs where it is called.
 Result<std::shared_ptr<const NpuWeight>> ConvertNpuWeight(const WeightDesc& desc, std::span<const std::byte> bytes,
                                                           NpuPrecision precision, int64_t scale_group,
-                                                          const KernelTable& kernels, MemoryManager& memory);
+                                                          const KernelTable& kernels, MemoryManager& memory,
+                                                          NpuWeightCache& cache);
 
 }  // namespace lem
