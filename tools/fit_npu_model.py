@@ -277,7 +277,7 @@ def main():
         data["idle_w"] = 0.3
         data["joule_per_mac"] = {"i8": 0.10e-12, "bf16": 0.20e-12} if gen == "xdna2" else {"i8": 0.2e-12, "bf16": 0.4e-12}
         data["joule_per_dram_byte"] = 18e-12
-        # Language-model graphs (tests/data/npu/npu_llm.csv).
+        # Language-model graphs (data/llm_points.csv).
         data["op_overhead_s"] = 10e-6
         data["unpack_weights_per_cycle"] = 1.8
         data["vector_cycles"] = {"multiply_add": 1.0, "exp": 6.0}  # of one vector of float32 lanes on one core

@@ -10,7 +10,8 @@ namespace {
 const std::string kCpu = "cpu";
 constexpr int32_t kMaxLayer = 1 << 20;
 constexpr std::string_view kForms =
-    "a clause is [prefill|decode] [all|rest|layers A-B|attention|ffn|embedding|head|rows F] DEVICE, for example "
+    "a clause is [prefill|decode] [all|rest|layers A-B|attention|ffn|embedding|head|rows F] DEVICE (layers A-B may be "
+    "followed by attention or ffn), for example "
     "\"layers 0-14 vulkan:0; rest cpu\"";
 
 struct PartName {
@@ -21,6 +22,13 @@ constexpr PartName kPartNames[] = {{"attention", Part::kAttention},
                                    {"ffn", Part::kFeedForward},
                                    {"embedding", Part::kEmbedding},
                                    {"head", Part::kHead}};
+
+const PartName* FindPart(std::string_view name) {
+  const auto* const found = std::ranges::find(kPartNames, name, &PartName::name);
+  return found == std::end(kPartNames) ? nullptr : found;
+}
+
+std::string_view NameOfPart(Part part) { return std::ranges::find(kPartNames, part, &PartName::part)->name; }
 
 std::vector<std::string_view> SplitWords(std::string_view text) {
   std::vector<std::string_view> words;
@@ -51,10 +59,9 @@ Status ParseSelector(std::string_view clause_text, std::span<const std::string_v
   const std::string_view name = words[0];
   words = words.subspan(1);
   if (name == "all" || name == "rest") return OkStatus();
-  for (const PartName& known : kPartNames) {
-    if (name != known.name) continue;
+  if (const PartName* const known = FindPart(name)) {
     clause.selector = PlacementClause::Selector::kPart;
-    clause.part = known.part;
+    clause.part = known->part;
     return OkStatus();
   }
   if (name != "layers" && name != "rows") {
@@ -73,6 +80,12 @@ Status ParseSelector(std::string_view clause_text, std::span<const std::string_v
       return InvalidArgument("placement \"{}\": layers are '{}'; give the first and the last, such as 0-14",
                              clause_text, value);
     }
+    const PartName* const part = words.size() > 1 ? FindPart(words[0]) : nullptr;
+    if (part != nullptr) {
+      clause.only_part = true;
+      clause.part = part->part;
+      words = words.subspan(1);
+    }
     return OkStatus();
   }
   clause.selector = PlacementClause::Selector::kRows;
@@ -80,9 +93,6 @@ Status ParseSelector(std::string_view clause_text, std::span<const std::string_v
     return InvalidArgument(
         "placement \"{}\": the share of rows is '{}'; allowed: a number between 0 and 1, such as 0.5", clause_text,
         value);
-  }
-  if (clause.phase) {
-    return InvalidArgument("placement \"{}\": rows are cut for both phases; leave the phase out", clause_text);
   }
   return OkStatus();
 }
@@ -118,7 +128,7 @@ bool PlacementClause::Covers(const Op& op, Phase op_phase) const {
     case Selector::kAll:
       return true;
     case Selector::kLayers:
-      return op.layer != kNone && op.layer >= first_layer && op.layer <= last_layer;
+      return op.layer != kNone && op.layer >= first_layer && op.layer <= last_layer && (!only_part || op.part == part);
     case Selector::kPart:
       return op.part == part;
     case Selector::kRows:
@@ -182,6 +192,31 @@ Result<Placement> ParsePlacement(std::string_view text) {
   }
   if (placement.clauses.empty()) return InvalidArgument("the placement is empty; {}", kForms);
   return placement;
+}
+
+std::string FormatPlacement(const Placement& placement) {
+  std::string text;
+  for (const PlacementClause& clause : placement.clauses) {
+    if (!text.empty()) text += "; ";
+    if (clause.phase) text += *clause.phase == Phase::kPrefill ? "prefill " : "decode ";
+    switch (clause.selector) {
+      case PlacementClause::Selector::kAll:
+        text += "all ";
+        break;
+      case PlacementClause::Selector::kLayers:
+        text += fmt::format("layers {}-{} ", clause.first_layer, clause.last_layer);
+        if (clause.only_part) text += fmt::format("{} ", NameOfPart(clause.part));
+        break;
+      case PlacementClause::Selector::kPart:
+        text += fmt::format("{} ", NameOfPart(clause.part));
+        break;
+      case PlacementClause::Selector::kRows:
+        text += fmt::format("rows {} ", clause.rows_fraction);
+        break;
+    }
+    text += clause.device_id;
+  }
+  return text;
 }
 
 }  // namespace lem

@@ -2,13 +2,21 @@
 //
 //   placement = clause *( ";" clause ) [ ";" "handover" ]
 //   clause    = [ "prefill" | "decode" ] [ selector ] device
-//   selector  = "all" | "rest" | "layers" FIRST "-" LAST | "attention" | "ffn" | "embedding" | "head" | "rows" FRACTION
+//   selector  = "all" | "rest" | part | "layers" FIRST "-" LAST [ part ] | "rows" FRACTION
+//   part      = "attention" | "ffn" | "embedding" | "head"
 //
 // An op goes to the first clause that covers it, and to "cpu" if none does. Each clause is a cut: neighbours that two
 // clauses give to one device are two segments. "rows" gives that fraction of the rows of
+<<<<<<< HEAD
 // every matrix of the layers and the head to the device; the clauses after it say who has the other rows. "handover":
 // an answer that was begun on the CPU because a device was still compiling moves to it, although its numerics differ.
 // Examples: "all cpu"; "prefill vulkan:0; decode cpu"; "layers 0-14 vulkan:0; rest cpu"; "rows 0.5 vulkan:0; rest cpu".
+=======
+// every matrix of the layers and the head to the device; the clauses after it say who has the other rows. With a phase,
+// the other phase's device of such a part has all its rows.
+// Examples: "all cpu"; "prefill vulkan:0; decode cpu"; "layers 0-14 vulkan:0; rest cpu"; "rows 0.5 vulkan:0; rest cpu";
+// "layers 0-9 ffn cpu; rest vulkan:0".
+>>>>>>> cc9cc81 (Planner: profiles, cost model, search, lem-sim (first cut))
 #pragma once
 
 #include <optional>
@@ -27,7 +35,8 @@ struct PlacementClause {
   Selector selector = Selector::kAll;
   std::optional<Phase> phase;  // null = both
   int32_t first_layer = 0, last_layer = 0;
-  Part part = Part::kEmbedding;
+  Part part = Part::kEmbedding;  // of kPart, and of kLayers with only_part
+  bool only_part = false;        // kLayers: this part of them alone
   double rows_fraction = 0;  // in (0, 1)
   std::string device_id;
 
@@ -54,5 +63,8 @@ inline Placement PlacementOnCpu() { return {.clauses = {{.device_id = "cpu"}}}; 
 
 // Errors: InvalidArgument naming the clause, what was found and what is allowed.
 Result<Placement> ParsePlacement(std::string_view text);
+
+// The text that ParsePlacement reads as this placement.
+std::string FormatPlacement(const Placement& placement);
 
 }  // namespace lem

@@ -181,8 +181,9 @@ Result<SlicedGraph> SliceGraph(const Graph& graph, const Placement& placement, c
     std::vector<size_t> clause_of_op;
     clause_of_op.reserve(sliced.graph.ops.size());
     for (size_t i = 0; i < sliced.graph.ops.size(); ++i) {
-      clause_of_op.push_back(by_rows[i] ? static_cast<size_t>(rows - placement.clauses.data())
-                                        : placement.ClauseOf(sliced.graph.ops[i], phase));
+      const bool cut = by_rows[i] && (!rows->phase || *rows->phase == phase);
+      clause_of_op.push_back(cut ? static_cast<size_t>(rows - placement.clauses.data())
+                                 : placement.ClauseOf(sliced.graph.ops[i], phase));
     }
     LEM_ASSIGN_OR_RETURN(Plan plan, MakePlan(sliced.graph, placement, clause_of_op, spaces));
     (phase == Phase::kPrefill ? sliced.prefill : sliced.decode) = std::move(plan);

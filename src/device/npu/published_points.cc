@@ -8,7 +8,7 @@
 
 LEM_EMBED_FILE(kPointsGemm, char, LEM_NPU_POINTS_FOLDER "/npu_gemm.csv")
 LEM_EMBED_FILE(kPointsSingleCore, char, LEM_NPU_POINTS_FOLDER "/npu_single_core.csv")
-LEM_EMBED_FILE(kPointsLlm, char, LEM_NPU_POINTS_FOLDER "/npu_llm.csv")
+LEM_EMBED_FILE(kPointsLlm, char, LEM_PUBLISHED_FOLDER "/llm_points.csv")
 
 namespace lem {
 namespace {
@@ -83,7 +83,12 @@ const std::vector<PublishedGemm>& PublishedSingleCores() {
 const std::vector<PublishedLlm>& PublishedLlms() {
   static const std::vector<PublishedLlm> kPoints = [] {
     std::vector<PublishedLlm> points;
+<<<<<<< HEAD
     for (const Row& row : ReadCsv(kPointsLlm, kPointsLlmEnd)) {
+=======
+    for (const Row& row : ReadCsv(lem_points_npu_llm, lem_points_npu_llm_end)) {
+      if (row.at("device") != "npu") continue;
+>>>>>>> cc9cc81 (Planner: profiles, cost model, search, lem-sim (first cut))
       points.push_back({row.at("soc"), row.at("engine"), row.at("model"), row.at("phase"), Int(row, "context"),
                         Number(row, "tokens_per_s"), row.at("fit") == "1"});
     }

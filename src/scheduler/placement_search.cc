@@ -1,0 +1,647 @@
+#include "scheduler/placement_search.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numeric>
+#include <optional>
+
+#include "scheduler/search_tables.h"
+
+namespace lem {
+namespace {
+
+constexpr std::string_view kGoalNames[] = {"latency", "energy", "balanced"};
+// Over a limit the score grows by this for each part of the limit, so that the least late plan wins.
+constexpr double kLimitPenalty = 1e3;
+// Between plans of equal joules the faster one: joules a millisecond, far below any real power.
+constexpr double kTieJoulesPerMs = 1e-7;
+// Fractions of rows that are tried in both phases beside the balanced ones, since one cut serves both.
+constexpr std::array<double, 3> kCommonFractions{0.25, 0.5, 0.75};
+// Chunk sizes for which splits of layers are searched, the best for whole devices.
+constexpr size_t kChunksOfSplits = 2;
+
+// The score of a request is linear in these.
+struct ScoreWeights {
+  std::array<double, 2> ms{};  // by phase
+  double joules = 0;
+  double Of(Phase phase, double phase_ms, double phase_joules) const {
+    return ms[static_cast<size_t>(phase)] * phase_ms + joules * phase_joules;
+  }
+};
+
+struct Scored {
+  Candidate candidate;
+  const PhaseTable* table = nullptr;
+  PhaseCost cost;
+  double score = 0;
+};
+
+// The best candidate of each family and choice of devices.
+class BestBySignature {
+ public:
+  explicit BestBySignature(int num_devices) : num_devices_(num_devices) {}
+
+  void Offer(const Scored& scored) {
+    if (!scored.cost.possible) return;
+    const size_t key = Key(scored.candidate);
+    if (key >= slot_of_.size()) slot_of_.resize(key + 1, -1);
+    if (slot_of_[key] < 0) {
+      slot_of_[key] = static_cast<int32_t>(best_.size());
+      best_.push_back(scored);
+    } else if (Scored& best = best_[static_cast<size_t>(slot_of_[key])]; scored.score < best.score) {
+      best = scored;
+    }
+  }
+  // In the order in which signatures were first seen.
+  const std::vector<Scored>& best() const { return best_; }
+
+ private:
+  // Fractions of rows are part of the signature, because both phases must agree on one.
+  size_t Key(const Candidate& c) const {
+    const auto n = static_cast<size_t>(num_devices_);
+    size_t key = 0;
+    const auto digit = [&key](size_t base, size_t value) { key = key * base + value; };
+    digit(1, 0);
+    digit(n, static_cast<size_t>(c.runs[0].attention));
+    if (c.family == PlanFamily::kRows) {
+      digit(n, static_cast<size_t>(c.rows_device));
+      digit(100, static_cast<size_t>(std::lround(c.rows_fraction * 100)));
+    } else {
+      digit(n, static_cast<size_t>(c.num_runs > 1 ? c.runs[1].attention : c.runs[0].feed_forward));
+      digit(n, static_cast<size_t>(c.family == PlanFamily::kPartialFeedForward ? c.runs[0].feed_forward : c.head));
+    }
+    return key * kNumPlanFamilies + static_cast<size_t>(c.family);
+  }
+
+  int num_devices_;
+  std::vector<int32_t> slot_of_;  // by key; -1 = none
+  std::vector<Scored> best_;
+};
+
+class Search {
+ public:
+  Search(const CostModel& costs, const ModelWork& model, const RequestShape& request, const SearchOptions& options)
+      : costs_(costs), model_(model), request_(request), options_(options), num_devices_(costs.num_devices()) {
+    goal_ = options.goal == Goal::kEnergy && !costs.power().known ? Goal::kLatency : options.goal;
+  }
+
+  Result<PlanDecision> Run() {
+    LEM_TRY(Check());
+    MakeTables();
+    LEM_TRY(MakeWeights());
+    const auto [prefills, decodes, both] = SearchPhases();
+    Pair(prefills, decodes, both);
+    if (plans_.empty()) return NothingFits();
+    return Decide();
+  }
+
+  Result<RequestPlan> Price(const RequestPlan& plan) {
+    LEM_TRY(Check());
+    MakeTables();
+    LEM_TRY(MakeWeights());
+    const Scored decode = Score(decode_table_[0], plan.decode_candidate);
+    for (const PhaseTable& table : prefill_tables_) Add(Score(table, plan.prefill_candidate), decode);
+    if (plans_.empty()) return Unavailable("the plan \"{}\" cannot run now", FormatPlacement(plan.placement));
+    return Decide().best;
+  }
+
+ private:
+  struct Pairing {
+    Scored prefill, decode;
+    RequestPlan plan;
+  };
+  struct PhaseLists {
+    std::vector<Scored> prefills, decodes;
+    std::vector<std::pair<Scored, Scored>> both;
+  };
+
+  Status Check() const;
+  void MakeTables();
+  Status MakeWeights();
+  PhaseLists SearchPhases();
+  void Pair(const std::vector<Scored>& prefills, const std::vector<Scored>& decodes,
+            const std::vector<std::pair<Scored, Scored>>& both);
+  void Add(const Scored& prefill, const Scored& decode);
+  Status NothingFits() const;
+  PlanDecision Decide();
+
+  bool CanRun(int device, Part part) const { return costs_.device(device).Runs(part); }
+  bool CanRunLayers(int device) const { return CanRun(device, Part::kAttention) && CanRun(device, Part::kFeedForward); }
+  template <typename Visit>
+  void VisitParts(const Visit& visit) const;
+  template <typename Visit>
+  void VisitSplits(const Visit& visit) const;
+  template <typename Visit>
+  void VisitRows(const Visit& visit) const;
+
+  Scored Score(const PhaseTable& table, const Candidate& candidate) const;
+  std::vector<double> MemoryOf(const Candidate& prefill, const Candidate& decode) const;
+  bool Fits(const Candidate& prefill, const Candidate& decode) const;
+  bool MemoryMayBind() const;
+  double MoveKv(const Candidate& prefill, const Candidate& decode, double& bytes) const;
+  RequestPlan MakePlan(const Scored& prefill, const Scored& decode) const;
+  PhasePlan MakePhase(const Scored& scored) const;
+  double QueueMs(const PhaseCost& cost) const;
+  double LimitPenalty(const RequestPlan& plan) const;
+  Placement MakePlacement(const Candidate& prefill, const Candidate& decode) const;
+  std::string WhyLost(const RequestPlan& best, const RequestPlan& plan) const;
+
+  const CostModel& costs_;
+  const ModelWork& model_;
+  const RequestShape request_;
+  const SearchOptions& options_;
+  const int num_devices_;
+  Goal goal_;
+  ScoreWeights weights_;
+  std::vector<PhaseTable> prefill_tables_;  // by chunk; the best for whole devices first once weights are known
+  std::vector<PhaseTable> decode_table_;    // one
+  bool memory_may_bind_ = false;
+  std::vector<Pairing> plans_;
+  int64_t num_candidates_ = 0;
+};
+
+Status Search::Check() const {
+  if (num_devices_ > kMaxDevices) {
+    return InvalidArgument("the machine has {} devices; plans are made for at most {}", num_devices_, kMaxDevices);
+  }
+  if (model_.num_layers < 1 || model_.attention.size() != static_cast<size_t>(model_.num_layers)) {
+    return InvalidArgument("model '{}' has {} layers; at least 1 is needed", model_.name, model_.num_layers);
+  }
+  if (request_.prompt_tokens < 1 || request_.max_tokens < 1 || request_.batch < 1 || request_.cached_tokens < 0 ||
+      request_.cached_tokens >= request_.prompt_tokens) {
+    return InvalidArgument(
+        "a request of {} prompt tokens ({} cached), {} new tokens and {} sequences cannot be planned; each must be at "
+        "least 1 and fewer tokens cached than the prompt has",
+        request_.prompt_tokens, request_.cached_tokens, request_.max_tokens, request_.batch);
+  }
+  if (options_.chunks.empty()) return InvalidArgument("no chunk sizes are given");
+  return OkStatus();
+}
+
+void Search::MakeTables() {
+  const int64_t rows = request_.prompt_tokens - request_.cached_tokens;
+  for (const int64_t chunk : options_.chunks) {
+    prefill_tables_.emplace_back(costs_, model_, request_, Phase::kPrefill, chunk);
+    if (chunk >= rows) break;  // larger ones are the same
+  }
+  decode_table_.emplace_back(costs_, model_, request_, Phase::kDecode, 0);
+  memory_may_bind_ = MemoryMayBind();
+}
+
+Candidate OnOneDevice(int device, int32_t num_layers) {
+  const auto d = static_cast<int8_t>(device);
+  Candidate candidate;
+  candidate.runs[0] = {0, num_layers, d, d};
+  candidate.head = d;
+  return candidate;
+}
+
+Status Search::MakeWeights() {
+  double best_ttft = INFINITY, best_decode = INFINITY, best_joules = INFINITY;
+  std::vector<std::pair<double, size_t>> chunk_order;
+  const auto decode_of = [&](int device) {
+    return decode_table_[0].Evaluate(OnOneDevice(device, model_.num_layers));
+  };
+  for (size_t t = 0; t < prefill_tables_.size(); ++t) {
+    double fastest = INFINITY;
+    for (int device = 0; device < num_devices_; ++device) {
+      const PhaseCost prefill = prefill_tables_[t].Evaluate(OnOneDevice(device, model_.num_layers));
+      const PhaseCost decode = decode_of(device);
+      if (!prefill.possible || !decode.possible) continue;
+      fastest = std::min(fastest, prefill.ms());
+      best_ttft = std::min(best_ttft, prefill.ms());
+      best_decode = std::min(best_decode, decode.ms());
+      const double idle_joules = costs_.IdleWatts() * (prefill.ms() + decode.ms()) * 1e-3;
+      best_joules = std::min(best_joules, prefill.joules + decode.joules + idle_joules);
+    }
+    chunk_order.emplace_back(fastest, t);
+  }
+  if (!std::isfinite(best_ttft)) return Unavailable("no device of machine '{}' can be used", costs_.machine().id);
+  std::ranges::sort(chunk_order);
+  std::vector<PhaseTable> ordered;
+  for (const auto& [ms, t] : chunk_order) ordered.push_back(std::move(prefill_tables_[t]));
+  prefill_tables_.clear();
+  for (PhaseTable& table : ordered) prefill_tables_.push_back(std::move(table));
+  switch (goal_) {
+    case Goal::kLatency:
+      weights_ = {.ms = {1, 1}};
+      break;
+    case Goal::kEnergy:
+      weights_ = {.ms = {kTieJoulesPerMs, kTieJoulesPerMs}, .joules = 1};
+      break;
+    case Goal::kBalanced:
+      weights_ = {.ms = {options_.ttft_weight / best_ttft, options_.tpot_weight / best_decode}};
+      if (costs_.power().known && best_joules > 0) weights_.joules = options_.joules_weight / best_joules;
+      break;
+  }
+  return OkStatus();
+}
+
+template <typename Visit>
+void Search::VisitParts(const Visit& visit) const {
+  for (int a = 0; a < num_devices_; ++a) {
+    if (!CanRun(a, Part::kAttention) || !CanRun(a, Part::kEmbedding)) continue;
+    for (int f = 0; f < num_devices_; ++f) {
+      for (int h = 0; h < num_devices_ && CanRun(f, Part::kFeedForward); ++h) {
+        if (!CanRun(h, Part::kHead)) continue;
+        Candidate candidate = OnOneDevice(a, model_.num_layers);
+        candidate.runs[0].feed_forward = static_cast<int8_t>(f);
+        candidate.head = static_cast<int8_t>(h);
+        visit(candidate);
+      }
+    }
+  }
+}
+
+template <typename Visit>
+void Search::VisitSplits(const Visit& visit) const {
+  const int32_t n = model_.num_layers;
+  const auto run = [](int32_t begin, int32_t end, int device) {
+    return LayerRun{begin, end, static_cast<int8_t>(device), static_cast<int8_t>(device)};
+  };
+  for (int a = 0; a < num_devices_; ++a) {
+    if (!CanRunLayers(a) || !CanRun(a, Part::kEmbedding)) continue;
+    for (int b = 0; b < num_devices_; ++b) {
+      if (a == b || !CanRun(b, Part::kFeedForward)) continue;
+      Candidate candidate = OnOneDevice(a, n);
+      candidate.num_runs = 2;
+      for (int32_t k = 1; k < n; ++k) {
+        if (CanRun(a, Part::kHead)) {
+          candidate.family = PlanFamily::kPartialFeedForward;
+          candidate.head = static_cast<int8_t>(a);
+          candidate.runs[0] = {0, k, static_cast<int8_t>(a), static_cast<int8_t>(b)};
+          candidate.runs[1] = run(k, n, a);
+          visit(candidate);
+        }
+        if (!CanRun(b, Part::kAttention)) continue;
+        candidate.family = PlanFamily::kLayers;
+        candidate.runs[0] = run(0, k, a);
+        candidate.runs[1] = run(k, n, b);
+        for (const int head : {a, b}) {
+          candidate.head = static_cast<int8_t>(head);
+          if (CanRun(head, Part::kHead)) visit(candidate);
+        }
+      }
+      for (int c = 0; c < num_devices_; ++c) {
+        if (c == a || c == b || !CanRunLayers(b) || !CanRunLayers(c) || !CanRun(c, Part::kHead)) continue;
+        candidate.family = PlanFamily::kThreeLayers;
+        candidate.num_runs = 3;
+        candidate.head = static_cast<int8_t>(c);
+        for (int32_t i = 1; i + 1 < n; ++i) {
+          for (int32_t j = i + 1; j < n; ++j) {
+            candidate.runs = {run(0, i, a), run(i, j, b), run(j, n, c)};
+            visit(candidate);
+          }
+        }
+        candidate.num_runs = 2;
+      }
+    }
+  }
+}
+
+template <typename Visit>
+void Search::VisitRows(const Visit& visit) const {
+  for (int rest = 0; rest < num_devices_; ++rest) {
+    for (int rows = 0; rows < num_devices_; ++rows) {
+      const bool usable = CanRunLayers(rest) && CanRun(rest, Part::kHead) && CanRun(rest, Part::kEmbedding) &&
+                          CanRunLayers(rows) && CanRun(rows, Part::kHead);
+      if (rest == rows || !usable || !decode_table_[0].CanRun(rest) || !decode_table_[0].CanRun(rows)) continue;
+      Candidate candidate = OnOneDevice(rest, model_.num_layers);
+      candidate.family = PlanFamily::kRows;
+      candidate.rows_device = static_cast<int8_t>(rows);
+      std::vector<double> fractions(kCommonFractions.begin(), kCommonFractions.end());
+      fractions.push_back(decode_table_[0].BalancedFraction(rest, rows));
+      fractions.push_back(prefill_tables_[0].BalancedFraction(rest, rows));
+      std::ranges::sort(fractions);
+      fractions.erase(std::unique(fractions.begin(), fractions.end()), fractions.end());
+      for (const double fraction : fractions) {
+        candidate.rows_fraction = fraction;
+        visit(candidate);
+      }
+    }
+  }
+}
+
+Scored Search::Score(const PhaseTable& table, const Candidate& candidate) const {
+  Scored scored{candidate, &table, table.Evaluate(candidate), 0};
+  const double idle_joules = costs_.IdleWatts() * scored.cost.ms() * 1e-3;
+  scored.score = weights_.Of(table.phase(), scored.cost.ms(), scored.cost.joules + idle_joules);
+  const double steps = table.phase() == Phase::kPrefill ? 1 : static_cast<double>(table.steps());
+  const double limit = table.phase() == Phase::kPrefill ? options_.max_ttft_ms : options_.max_tpot_ms;
+  const double late = limit > 0 ? scored.cost.ms() / steps / limit - 1 : 0;
+  if (late > 0) scored.score *= 1 + kLimitPenalty * late;
+  return scored;
+}
+
+Search::PhaseLists Search::SearchPhases() {
+  BestBySignature prefills(num_devices_), decodes(num_devices_), both_prefill(num_devices_), both_decode(num_devices_);
+  const auto visit = [&](const Candidate& candidate, size_t num_chunks) {
+    num_candidates_ += 1 + static_cast<int64_t>(num_chunks);
+    if (memory_may_bind_ && !Fits(candidate, candidate)) return;
+    const Scored decode = Score(decode_table_[0], candidate);
+    decodes.Offer(decode);
+    for (size_t t = 0; t < num_chunks; ++t) {
+      Scored prefill = Score(prefill_tables_[t], candidate);
+      prefills.Offer(prefill);
+      // The same cut in both phases: scored as a whole, remembered as two halves under one signature.
+      Scored half = decode;
+      prefill.score = half.score = prefill.score + decode.score;
+      prefill.cost.possible &= decode.cost.possible;
+      half.cost.possible = prefill.cost.possible;
+      both_prefill.Offer(prefill);
+      both_decode.Offer(half);
+    }
+  };
+  VisitParts([&](const Candidate& candidate) { visit(candidate, prefill_tables_.size()); });
+  const size_t few = std::min(kChunksOfSplits, prefill_tables_.size());
+  VisitSplits([&](const Candidate& candidate) { visit(candidate, few); });
+  VisitRows([&](const Candidate& candidate) { visit(candidate, few); });
+  PhaseLists lists{prefills.best(), decodes.best(), {}};
+  for (size_t i = 0; i < both_prefill.best().size(); ++i) {
+    lists.both.emplace_back(both_prefill.best()[i], both_decode.best()[i]);
+  }
+  return lists;
+}
+
+std::vector<double> Search::MemoryOf(const Candidate& prefill, const Candidate& decode) const {
+  std::vector<double> bytes(static_cast<size_t>(num_devices_));
+  const double tokens =
+      static_cast<double>(request_.batch) * static_cast<double>(request_.prompt_tokens + request_.max_tokens);
+  const auto add = [&](int device, double amount) { bytes[static_cast<size_t>(device)] += amount; };
+  const auto add_part = [&](int32_t idx, int prefill_device, int decode_device, bool cut_prefill, bool cut_decode) {
+    const PartWork& work = model_.classes[static_cast<size_t>(idx)];
+    const bool same = prefill_device == decode_device;
+    const auto one = [&](const Candidate& candidate, int device, bool cut) {
+      add(device, work.memory_bytes * (cut ? 1 - candidate.rows_fraction : 1));
+      if (cut) add(candidate.rows_device, work.memory_bytes * candidate.rows_fraction);
+    };
+    // A part that one phase cuts and the other has whole is needed whole.
+    if (same && cut_prefill && !cut_decode) {
+      one(decode, decode_device, false);
+      add(prefill.rows_device, work.memory_bytes * prefill.rows_fraction);
+    } else {
+      one(prefill, prefill_device, cut_prefill);
+      if (!same) one(decode, decode_device, cut_decode);
+      if (same && cut_decode && !cut_prefill) add(decode.rows_device, work.memory_bytes * decode.rows_fraction);
+    }
+    const double kv_bytes = work.kv_elements_per_token * tokens / 8;
+    if (kv_bytes > 0) add(prefill_device, kv_bytes * costs_.device(prefill_device).kv_bits);
+    if (kv_bytes > 0 && !same) add(decode_device, kv_bytes * costs_.device(decode_device).kv_bits);
+  };
+  const bool prefill_rows = prefill.rows_device >= 0, decode_rows = decode.rows_device >= 0;
+  add_part(model_.embedding, prefill.embedding(), decode.embedding(), false, false);
+  add_part(model_.head, prefill.head, decode.head, prefill_rows, decode_rows);
+  for (int32_t layer = 0; layer < model_.num_layers; ++layer) {
+    const auto idx = static_cast<size_t>(layer);
+    add_part(model_.attention[idx], prefill.AttentionOf(layer), decode.AttentionOf(layer), prefill_rows, decode_rows);
+    add_part(model_.feed_forward[idx], prefill.FeedForwardOf(layer), decode.FeedForwardOf(layer), prefill_rows,
+             decode_rows);
+  }
+  return bytes;
+}
+
+bool Search::MemoryMayBind() const {
+  const double tokens =
+      static_cast<double>(request_.batch) * static_cast<double>(request_.prompt_tokens + request_.max_tokens);
+  return std::ranges::any_of(costs_.machine().devices, [&](const DeviceProfile& device) {
+    const double all = model_.weight_memory_bytes() + model_.kv_elements_per_token() * tokens * device.kv_bits / 8;
+    // Devices of one space may each hold what another holds, too: only half of it is surely enough.
+    return device.memory_bytes > 0 && all > static_cast<double>(device.memory_bytes) / 2;
+  });
+}
+
+bool Search::Fits(const Candidate& prefill, const Candidate& decode) const {
+  const std::vector<double> bytes = MemoryOf(prefill, decode);
+  for (int d = 0; d < num_devices_; ++d) {
+    const DeviceProfile& device = costs_.device(d);
+    if (device.memory_bytes == 0) continue;
+    if (bytes[static_cast<size_t>(d)] > static_cast<double>(device.memory_bytes)) return false;
+  }
+  return true;
+}
+
+// Milliseconds until the decode's devices have the keys and values that the prefill's made.
+double Search::MoveKv(const Candidate& prefill, const Candidate& decode, double& bytes) const {
+  bytes = 0;
+  if (costs_.machine().OneSpace()) return 0;
+  std::array<std::array<double, kMaxDevices>, kMaxDevices> moved{};
+  for (int32_t layer = 0; layer < model_.num_layers; ++layer) {
+    const int from = prefill.AttentionOf(layer), to = decode.AttentionOf(layer);
+    if (costs_.device(from).space == costs_.device(to).space) continue;
+    const PartWork& work = model_.classes[static_cast<size_t>(model_.attention[static_cast<size_t>(layer)])];
+    moved[static_cast<size_t>(from)][static_cast<size_t>(to)] +=
+        work.kv_elements_per_token * costs_.device(from).kv_bits / 8 * static_cast<double>(request_.prompt_tokens);
+  }
+  double ms = 0;
+  for (int from = 0; from < num_devices_; ++from) {
+    for (int to = 0; to < num_devices_; ++to) {
+      const double amount = moved[static_cast<size_t>(from)][static_cast<size_t>(to)];
+      if (amount <= 0) continue;
+      bytes += amount;
+      ms += costs_.machine().CopyMs(costs_.device(from).space, costs_.device(to).space, amount);
+    }
+  }
+  return ms;
+}
+
+double Search::QueueMs(const PhaseCost& cost) const {
+  double ms = 0;
+  for (int d = 0; d < num_devices_; ++d) {
+    if (cost.busy_ms[static_cast<size_t>(d)] > 0) ms = std::max(ms, costs_.state(d).queue_ms);
+  }
+  return ms;
+}
+
+PhasePlan Search::MakePhase(const Scored& scored) const {
+  const PhaseCost& cost = scored.cost;
+  PhasePlan plan;
+  plan.ms = cost.ms();
+  plan.work_ms = cost.work_ms;
+  plan.switch_ms = cost.switch_ms;
+  plan.wait_ms = cost.compile_ms;
+  plan.joules = cost.joules;
+  plan.moved_bytes = cost.moved_bytes;
+  plan.chunk_tokens = scored.table->chunk();
+  plan.steps = scored.table->steps();
+  for (int d = 0; d < num_devices_; ++d) {
+    if (cost.busy_ms[static_cast<size_t>(d)] > 0) plan.shares.push_back({d, cost.busy_ms[static_cast<size_t>(d)]});
+  }
+  std::ranges::sort(plan.shares, {}, [](const DeviceShare& share) { return std::pair(-share.ms, share.device); });
+  return plan;
+}
+
+RequestPlan Search::MakePlan(const Scored& prefill, const Scored& decode) const {
+  RequestPlan plan{.prefill = MakePhase(prefill), .decode = MakePhase(decode)};
+  const double queue_ms = QueueMs(prefill.cost);
+  plan.prefill.wait_ms += queue_ms;
+  plan.prefill.ms += queue_ms;
+  const double kv_ms = MoveKv(prefill.candidate, decode.candidate, plan.kv_bytes_moved);
+  const double late_ms = std::max(QueueMs(decode.cost) - plan.prefill.ms, 0.0);
+  plan.decode.wait_ms += kv_ms + late_ms;
+  plan.decode.ms += kv_ms + late_ms;
+  for (PhasePlan* const phase : {&plan.prefill, &plan.decode}) phase->joules += costs_.IdleWatts() * phase->ms * 1e-3;
+  const double tpot_ms = plan.decode.ms / static_cast<double>(plan.decode.steps);
+  plan.meets_limits = (options_.max_ttft_ms <= 0 || plan.prefill.ms <= options_.max_ttft_ms) &&
+                      (options_.max_tpot_ms <= 0 || tpot_ms <= options_.max_tpot_ms);
+  plan.score = weights_.Of(Phase::kPrefill, plan.prefill.ms, plan.prefill.joules) +
+               weights_.Of(Phase::kDecode, plan.decode.ms, plan.decode.joules);
+  plan.score *= 1 + kLimitPenalty * LimitPenalty(plan);
+  return plan;
+}
+
+// How far over its limits a plan is, in parts of them.
+double Search::LimitPenalty(const RequestPlan& plan) const {
+  if (plan.meets_limits) return 0;
+  const double tpot_ms = plan.decode.ms / static_cast<double>(plan.decode.steps);
+  const double ttft_late = options_.max_ttft_ms > 0 ? plan.prefill.ms / options_.max_ttft_ms - 1 : 0;
+  const double tpot_late = options_.max_tpot_ms > 0 ? tpot_ms / options_.max_tpot_ms - 1 : 0;
+  return std::max(ttft_late, 0.0) + std::max(tpot_late, 0.0);
+}
+
+void Search::Add(const Scored& prefill, const Scored& decode) {
+  if (!prefill.cost.possible || !decode.cost.possible) return;
+  const Candidate &p = prefill.candidate, &d = decode.candidate;
+  // A model's matrices are cut once: both phases use the same halves.
+  if (p.rows_device >= 0 && d.rows_device >= 0 && !(p == d)) return;
+  if (memory_may_bind_ && !Fits(p, d)) return;
+  plans_.push_back({prefill, decode, MakePlan(prefill, decode)});
+}
+
+void Search::Pair(const std::vector<Scored>& prefills, const std::vector<Scored>& decodes,
+                  const std::vector<std::pair<Scored, Scored>>& both) {
+  for (const auto& [prefill, decode] : both) Add(prefill, decode);
+  // Pairs of the best are enough: what a pair adds (keys and values, queues, memory) does not depend on where exactly
+  // layers are cut, but on the devices, and each choice of devices is in the lists.
+  for (const Scored& prefill : prefills) {
+    for (const Scored& decode : decodes) Add(prefill, decode);
+  }
+}
+
+Placement Search::MakePlacement(const Candidate& prefill, const Candidate& decode) const {
+  if (prefill == decode) return {ClausesOf(decode, costs_.machine(), model_.num_layers, std::nullopt)};
+  Placement placement{ClausesOf(prefill, costs_.machine(), model_.num_layers, Phase::kPrefill)};
+  std::vector<PlacementClause> rest = ClausesOf(decode, costs_.machine(), model_.num_layers, Phase::kDecode);
+  // What prefill's clauses leave over is decode: its last clause needs no phase, and then covers everything.
+  rest.back().phase.reset();
+  placement.clauses.insert(placement.clauses.end(), rest.begin(), rest.end());
+  return placement;
+}
+
+Status Search::NothingFits() const {
+  std::vector<std::string> sizes;
+  for (const DeviceProfile& device : costs_.machine().devices) {
+    if (device.memory_bytes > 0) {
+      sizes.push_back(fmt::format("{} {:.1f} GB", device.id, static_cast<double>(device.memory_bytes) * 1e-9));
+    }
+  }
+  return ResourceExhausted(
+      "model '{}' needs {:.1f} GB for its weights and {:.1f} GB for keys and values of {} tokens; the devices have {}; "
+      "take a smaller model, quantisation or context",
+      model_.name, model_.weight_memory_bytes() * 1e-9,
+      model_.kv_elements_per_token() * 2e-9 * static_cast<double>(request_.prompt_tokens + request_.max_tokens),
+      request_.prompt_tokens + request_.max_tokens, fmt::join(sizes, ", "));
+}
+
+std::string Search::WhyLost(const RequestPlan& best, const RequestPlan& plan) const {
+  if (!plan.meets_limits && best.meets_limits) {
+    return fmt::format("over a limit: first token after {:.0f} ms, {:.1f} ms a token", plan.prefill.ms,
+                       plan.decode.ms / static_cast<double>(plan.decode.steps));
+  }
+  const auto compare = [](std::string_view what, const PhasePlan& a, const PhasePlan& b) -> std::string {
+    const double more = b.ms / a.ms - 1;
+    if (std::abs(more) < 0.005) return fmt::format("{} as fast", what);
+    const double by_switches = b.switch_ms - a.switch_ms, by_waits = b.wait_ms - a.wait_ms;
+    const double by_work = b.work_ms - a.work_ms;
+    std::string text = fmt::format("{} {:.0f} % {}", what, 100 * std::abs(more), more > 0 ? "slower" : "faster");
+    if (more > 0 && by_switches > std::max(by_work, by_waits)) text += " (launches and waits)";
+    if (more > 0 && by_waits > std::max(by_work, by_switches)) text += " (waiting for devices, programs or keys and values)";
+    return text;
+  };
+  std::string text = compare("prefill", best.prefill, plan.prefill) + ", " + compare("decode", best.decode, plan.decode);
+  if (goal_ != Goal::kLatency && best.joules() > 0) {
+    text += fmt::format(", {:.2f}x the joules", plan.joules() / best.joules());
+  }
+  return text;
+}
+
+PlanDecision Search::Decide() {
+  std::vector<size_t> order(plans_.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::ranges::sort(order, {}, [this](size_t i) { return std::pair(plans_[i].plan.score, i); });
+  PlanDecision decision{.goal = goal_, .num_candidates = num_candidates_ + static_cast<int64_t>(plans_.size())};
+  const auto finish = [&](Pairing& pairing) -> RequestPlan& {
+    RequestPlan& plan = pairing.plan;
+    plan.placement = MakePlacement(pairing.prefill.candidate, pairing.decode.candidate);
+    plan.prefill_candidate = pairing.prefill.candidate;
+    plan.decode_candidate = pairing.decode.candidate;
+    plan.memory_bytes = MemoryOf(pairing.prefill.candidate, pairing.decode.candidate);
+    for (auto [phase, scored] : {std::pair{&plan.prefill, &pairing.prefill}, {&plan.decode, &pairing.decode}}) {
+      phase->ms_p90 = phase->ms * std::exp(kP90 * scored->table->LogError(scored->candidate));
+    }
+    return plan;
+  };
+  decision.best = finish(plans_[order.front()]);
+  // Of each pair of families the best one, and every device alone: what a person would ask about.
+  std::vector<std::pair<int, int>> shown;
+  const auto whole = [](const Candidate& c) {
+    return c.family == PlanFamily::kParts && c.runs[0].attention == c.runs[0].feed_forward && c.head == c.runs[0].attention;
+  };
+  const auto kind = [&](const Candidate& c) {
+    return whole(c) ? kNumPlanFamilies + c.head : static_cast<int>(c.family);
+  };
+  for (const size_t i : order) {
+    Pairing& pairing = plans_[i];
+    const std::pair key{kind(pairing.prefill.candidate), kind(pairing.decode.candidate)};
+    if (std::ranges::find(shown, key) != shown.end()) continue;
+    shown.push_back(key);
+    const bool is_best = i == order.front();
+    const bool alone = whole(pairing.prefill.candidate) && pairing.prefill.candidate == pairing.decode.candidate;
+    if (is_best || (!alone && decision.alternatives.size() >= options_.max_alternatives)) continue;
+    const RequestPlan& plan = finish(pairing);
+    decision.alternatives.push_back({plan, WhyLost(decision.best, plan)});
+  }
+  return decision;
+}
+
+}  // namespace
+
+std::string_view GoalName(Goal goal) { return kGoalNames[static_cast<size_t>(goal)]; }
+
+Result<Goal> ParseGoal(std::string_view name) {
+  const auto* const found = std::ranges::find(kGoalNames, name);
+  if (found == std::end(kGoalNames)) {
+    return InvalidArgument("the objective is '{}'; allowed: {}", name, fmt::join(kGoalNames, ", "));
+  }
+  return static_cast<Goal>(found - kGoalNames);
+}
+
+Result<PlanDecision> SearchPlacement(const CostModel& costs, const ModelWork& model, const RequestShape& request,
+                                     const SearchOptions& options) {
+  return Search(costs, model, request, options).Run();
+}
+
+Result<RequestPlan> PricePlan(const CostModel& costs, const ModelWork& model, const RequestShape& request,
+                              const SearchOptions& options, const RequestPlan& plan) {
+  return Search(costs, model, request, options).Price(plan);
+}
+
+bool WorthSwitching(const RequestPlan& now, const RequestPlan& candidate, double switch_ms, double remaining_share,
+                    const SwitchRule& rule) {
+  const double gain = 1 - candidate.score / now.score;
+  if (!(gain > rule.min_gain)) return false;
+  return (now.ms() - candidate.ms()) * remaining_share > switch_ms || switch_ms <= 0;
+}
+
+std::string KindsOf(const CostModel& costs, const PhasePlan& phase) {
+  std::vector<std::string> kinds;
+  for (const DeviceShare& share : phase.shares) {
+    const std::string& kind = costs.device(share.device).kind;
+    if (std::ranges::find(kinds, kind) == kinds.end()) kinds.push_back(kind);
+  }
+  return fmt::format("{}", fmt::join(kinds, "+"));
+}
+
+}  // namespace lem
