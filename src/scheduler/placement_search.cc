@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
-#include <numeric>
-#include <optional>
+#include <tuple>
 
 #include "scheduler/search_tables.h"
 
@@ -20,6 +20,10 @@ constexpr double kLimitPenalty = 1e3;
 constexpr double kTieJoulesPerMs = 1e-7;
 // Fractions of rows that are tried in both phases beside the balanced ones, since one cut serves both.
 constexpr std::array<double, 3> kCommonFractions{0.25, 0.5, 0.75};
+// Scores closer than this are equal: predictions are not that good.
+constexpr double kAsGood = 0.003;
+// A device that works less than this share of a phase is not what the plan is about.
+constexpr double kMinorShare = 0.2;
 // Chunk sizes for which splits of layers are searched, the best for whole devices.
 constexpr size_t kChunksOfSplits = 2;
 
@@ -38,6 +42,33 @@ struct Scored {
   PhaseCost cost;
   double score = 0;
 };
+
+// Clauses that ClausesOf makes.
+int Clauses(const Candidate& c) {
+  switch (c.family) {
+    case PlanFamily::kParts:
+      return 1 + (c.runs[0].feed_forward != c.runs[0].attention ? 1 : 0) + (c.head != c.runs[0].attention ? 1 : 0);
+    case PlanFamily::kThreeLayers:
+      return 4;
+    case PlanFamily::kLayers:
+      return c.head == c.runs[0].attention ? 2 : 3;
+    case PlanFamily::kPartialFeedForward:
+    case PlanFamily::kRows:
+      return 2;
+  }
+  return 0;
+}
+
+// Devices that work in a phase, as bits; 0 if one of them hardly does.
+uint32_t Busy(const Scored& scored) {
+  uint32_t bits = 0;
+  for (size_t d = 0; d < scored.cost.busy_ms.size(); ++d) {
+    if (scored.cost.busy_ms[d] <= 0) continue;
+    if (scored.cost.busy_ms[d] < kMinorShare * scored.cost.ms()) return 0;
+    bits |= 1U << d;
+  }
+  return bits;
+}
 
 // The best candidate of each family and choice of devices.
 class BestBySignature {
@@ -92,8 +123,8 @@ class Search {
     LEM_TRY(Check());
     MakeTables();
     LEM_TRY(MakeWeights());
-    const auto [prefills, decodes, both] = SearchPhases();
-    Pair(prefills, decodes, both);
+    const PhaseLists lists = SearchPhases();
+    Pair(lists);
     if (plans_.empty()) return NothingFits();
     return Decide();
   }
@@ -103,15 +134,24 @@ class Search {
     MakeTables();
     LEM_TRY(MakeWeights());
     const Scored decode = Score(decode_table_[0], plan.decode_candidate);
-    for (const PhaseTable& table : prefill_tables_) Add(Score(table, plan.prefill_candidate), decode);
+    std::vector<Scored> prefills;
+    for (const PhaseTable& table : prefill_tables_) prefills.push_back(Score(table, plan.prefill_candidate));
+    for (const Scored& prefill : prefills) Add(prefill, decode);
     if (plans_.empty()) return Unavailable("the plan \"{}\" cannot run now", FormatPlacement(plan.placement));
     return Decide().best;
   }
 
  private:
+  using Bytes = std::array<double, kMaxDevices>;  // by device
+  // Two halves of a request, and what comes between them.
+  struct Waits {
+    double prefill_ms = 0, decode_ms = 0, kv_bytes = 0;
+  };
   struct Pairing {
-    Scored prefill, decode;
-    RequestPlan plan;
+    const Scored* prefill = nullptr;
+    const Scored* decode = nullptr;
+    double score = 0;
+    int num_clauses = 0;
   };
   struct PhaseLists {
     std::vector<Scored> prefills, decodes;
@@ -122,8 +162,7 @@ class Search {
   void MakeTables();
   Status MakeWeights();
   PhaseLists SearchPhases();
-  void Pair(const std::vector<Scored>& prefills, const std::vector<Scored>& decodes,
-            const std::vector<std::pair<Scored, Scored>>& both);
+  void Pair(const PhaseLists& lists);
   void Add(const Scored& prefill, const Scored& decode);
   Status NothingFits() const;
   PlanDecision Decide();
@@ -135,17 +174,21 @@ class Search {
   template <typename Visit>
   void VisitSplits(const Visit& visit) const;
   template <typename Visit>
+  void VisitThreeRuns(Candidate candidate, const std::array<int, 3>& devices, const Visit& visit) const;
+  template <typename Visit>
   void VisitRows(const Visit& visit) const;
 
   Scored Score(const PhaseTable& table, const Candidate& candidate) const;
-  std::vector<double> MemoryOf(const Candidate& prefill, const Candidate& decode) const;
+  Bytes MemoryOf(const Candidate& prefill, const Candidate& decode) const;
   bool Fits(const Candidate& prefill, const Candidate& decode) const;
   bool MemoryMayBind() const;
   double MoveKv(const Candidate& prefill, const Candidate& decode, double& bytes) const;
-  RequestPlan MakePlan(const Scored& prefill, const Scored& decode) const;
-  PhasePlan MakePhase(const Scored& scored) const;
+  Waits WaitsOf(const Scored& prefill, const Scored& decode) const;
+  double ScoreOf(const Scored& prefill, const Scored& decode) const;
+  double LateBy(double prefill_ms, double decode_ms) const;
+  RequestPlan MakePlan(const Pairing& pairing) const;
+  PhasePlan MakePhase(const Scored& scored, double wait_ms) const;
   double QueueMs(const PhaseCost& cost) const;
-  double LimitPenalty(const RequestPlan& plan) const;
   Placement MakePlacement(const Candidate& prefill, const Candidate& decode) const;
   std::string WhyLost(const RequestPlan& best, const RequestPlan& plan) const;
 
@@ -290,16 +333,48 @@ void Search::VisitSplits(const Visit& visit) const {
         candidate.family = PlanFamily::kThreeLayers;
         candidate.num_runs = 3;
         candidate.head = static_cast<int8_t>(c);
-        for (int32_t i = 1; i + 1 < n; ++i) {
-          for (int32_t j = i + 1; j < n; ++j) {
-            candidate.runs = {run(0, i, a), run(i, j, b), run(j, n, c)};
-            visit(candidate);
-          }
-        }
+        VisitThreeRuns(candidate, {a, b, c}, visit);
         candidate.num_runs = 2;
       }
     }
   }
+}
+
+// Scores are sums over layers, so where the first cut is best does not depend on the second: without memory limits, each
+// cut is looked for with the other at its end.
+template <typename Visit>
+void Search::VisitThreeRuns(Candidate candidate, const std::array<int, 3>& devices, const Visit& visit) const {
+  const int32_t n = model_.num_layers;
+  const auto cut = [&](int32_t i, int32_t j) -> const Candidate& {
+    const std::array<int32_t, 4> ends{0, i, j, n};
+    for (size_t r = 0; r < 3; ++r) {
+      const auto device = static_cast<int8_t>(devices[r]);
+      candidate.runs[r] = {ends[r], ends[r + 1], device, device};
+    }
+    return candidate;
+  };
+  if (n < 3) return;
+  if (memory_may_bind_) {
+    for (int32_t i = 1; i + 1 < n; ++i) {
+      for (int32_t j = i + 1; j < n; ++j) {
+        if (Fits(cut(i, j), candidate)) visit(candidate);
+      }
+    }
+    return;
+  }
+  const auto best_of = [&](const PhaseTable& table) {
+    double best_first = INFINITY, best_both = INFINITY;
+    int32_t first = 1, best_i = 1, best_j = n - 1;
+    for (int32_t j = 2; j < n; ++j) {
+      const double with_first = Score(table, cut(j - 1, n - 1)).score;
+      if (with_first < best_first) best_first = with_first, first = j - 1;
+      const double both = best_first + Score(table, cut(1, j)).score;
+      if (both < best_both) best_both = both, best_i = first, best_j = j;
+    }
+    visit(cut(best_i, best_j));
+  };
+  best_of(decode_table_[0]);
+  best_of(prefill_tables_[0]);
 }
 
 template <typename Visit>
@@ -366,8 +441,8 @@ Search::PhaseLists Search::SearchPhases() {
   return lists;
 }
 
-std::vector<double> Search::MemoryOf(const Candidate& prefill, const Candidate& decode) const {
-  std::vector<double> bytes(static_cast<size_t>(num_devices_));
+Search::Bytes Search::MemoryOf(const Candidate& prefill, const Candidate& decode) const {
+  Bytes bytes{};
   const double tokens =
       static_cast<double>(request_.batch) * static_cast<double>(request_.prompt_tokens + request_.max_tokens);
   const auto add = [&](int device, double amount) { bytes[static_cast<size_t>(device)] += amount; };
@@ -414,7 +489,7 @@ bool Search::MemoryMayBind() const {
 }
 
 bool Search::Fits(const Candidate& prefill, const Candidate& decode) const {
-  const std::vector<double> bytes = MemoryOf(prefill, decode);
+  const Bytes bytes = MemoryOf(prefill, decode);
   for (int d = 0; d < num_devices_; ++d) {
     const DeviceProfile& device = costs_.device(d);
     if (device.memory_bytes == 0) continue;
@@ -455,50 +530,64 @@ double Search::QueueMs(const PhaseCost& cost) const {
   return ms;
 }
 
-PhasePlan Search::MakePhase(const Scored& scored) const {
+Search::Waits Search::WaitsOf(const Scored& prefill, const Scored& decode) const {
+  Waits waits{.prefill_ms = QueueMs(prefill.cost)};
+  const double kv_ms = MoveKv(prefill.candidate, decode.candidate, waits.kv_bytes);
+  waits.decode_ms = kv_ms + std::max(QueueMs(decode.cost) - prefill.cost.ms() - waits.prefill_ms, 0.0);
+  return waits;
+}
+
+// How far over its limits a request is, in parts of them.
+double Search::LateBy(double prefill_ms, double decode_ms) const {
+  const double tpot_ms = decode_ms / static_cast<double>(decode_table_[0].steps());
+  const double ttft_late = options_.max_ttft_ms > 0 ? prefill_ms / options_.max_ttft_ms - 1 : 0;
+  const double tpot_late = options_.max_tpot_ms > 0 ? tpot_ms / options_.max_tpot_ms - 1 : 0;
+  return std::max(ttft_late, 0.0) + std::max(tpot_late, 0.0);
+}
+
+double Search::ScoreOf(const Scored& prefill, const Scored& decode) const {
+  const Waits waits = WaitsOf(prefill, decode);
+  const double prefill_ms = prefill.cost.ms() + waits.prefill_ms, decode_ms = decode.cost.ms() + waits.decode_ms;
+  const double idle_w = costs_.IdleWatts();
+  const double score = weights_.Of(Phase::kPrefill, prefill_ms, prefill.cost.joules + idle_w * prefill_ms * 1e-3) +
+                       weights_.Of(Phase::kDecode, decode_ms, decode.cost.joules + idle_w * decode_ms * 1e-3);
+  return score * (1 + kLimitPenalty * LateBy(prefill_ms, decode_ms));
+}
+
+PhasePlan Search::MakePhase(const Scored& scored, double wait_ms) const {
   const PhaseCost& cost = scored.cost;
   PhasePlan plan;
-  plan.ms = cost.ms();
+  plan.ms = cost.ms() + wait_ms;
+  plan.ms_p90 = plan.ms * std::exp(kP90 * scored.table->LogError(scored.candidate));
   plan.work_ms = cost.work_ms;
   plan.switch_ms = cost.switch_ms;
-  plan.wait_ms = cost.compile_ms;
-  plan.joules = cost.joules;
+  plan.wait_ms = cost.compile_ms + wait_ms;
+  plan.joules = cost.joules + costs_.IdleWatts() * plan.ms * 1e-3;
   plan.moved_bytes = cost.moved_bytes;
   plan.chunk_tokens = scored.table->chunk();
   plan.steps = scored.table->steps();
   for (int d = 0; d < num_devices_; ++d) {
-    if (cost.busy_ms[static_cast<size_t>(d)] > 0) plan.shares.push_back({d, cost.busy_ms[static_cast<size_t>(d)]});
+    const auto idx = static_cast<size_t>(d);
+    if (cost.busy_ms[idx] > 0) plan.shares.push_back({d, cost.busy_ms[idx], cost.share_ms[idx]});
   }
-  std::ranges::sort(plan.shares, {}, [](const DeviceShare& share) { return std::pair(-share.ms, share.device); });
+  std::ranges::sort(plan.shares, {}, [](const DeviceShare& share) { return std::pair(-share.share_ms, share.device); });
   return plan;
 }
 
-RequestPlan Search::MakePlan(const Scored& prefill, const Scored& decode) const {
-  RequestPlan plan{.prefill = MakePhase(prefill), .decode = MakePhase(decode)};
-  const double queue_ms = QueueMs(prefill.cost);
-  plan.prefill.wait_ms += queue_ms;
-  plan.prefill.ms += queue_ms;
-  const double kv_ms = MoveKv(prefill.candidate, decode.candidate, plan.kv_bytes_moved);
-  const double late_ms = std::max(QueueMs(decode.cost) - plan.prefill.ms, 0.0);
-  plan.decode.wait_ms += kv_ms + late_ms;
-  plan.decode.ms += kv_ms + late_ms;
-  for (PhasePlan* const phase : {&plan.prefill, &plan.decode}) phase->joules += costs_.IdleWatts() * phase->ms * 1e-3;
-  const double tpot_ms = plan.decode.ms / static_cast<double>(plan.decode.steps);
-  plan.meets_limits = (options_.max_ttft_ms <= 0 || plan.prefill.ms <= options_.max_ttft_ms) &&
-                      (options_.max_tpot_ms <= 0 || tpot_ms <= options_.max_tpot_ms);
-  plan.score = weights_.Of(Phase::kPrefill, plan.prefill.ms, plan.prefill.joules) +
-               weights_.Of(Phase::kDecode, plan.decode.ms, plan.decode.joules);
-  plan.score *= 1 + kLimitPenalty * LimitPenalty(plan);
-  return plan;
-}
-
-// How far over its limits a plan is, in parts of them.
-double Search::LimitPenalty(const RequestPlan& plan) const {
-  if (plan.meets_limits) return 0;
-  const double tpot_ms = plan.decode.ms / static_cast<double>(plan.decode.steps);
-  const double ttft_late = options_.max_ttft_ms > 0 ? plan.prefill.ms / options_.max_ttft_ms - 1 : 0;
-  const double tpot_late = options_.max_tpot_ms > 0 ? tpot_ms / options_.max_tpot_ms - 1 : 0;
-  return std::max(ttft_late, 0.0) + std::max(tpot_late, 0.0);
+RequestPlan Search::MakePlan(const Pairing& pairing) const {
+  const Candidate& prefill = pairing.prefill->candidate;
+  const Candidate& decode = pairing.decode->candidate;
+  const Waits waits = WaitsOf(*pairing.prefill, *pairing.decode);
+  return {.placement = MakePlacement(prefill, decode),
+          .prefill_candidate = prefill,
+          .decode_candidate = decode,
+          .prefill = MakePhase(*pairing.prefill, waits.prefill_ms),
+          .decode = MakePhase(*pairing.decode, waits.decode_ms),
+          .kv_bytes_moved = waits.kv_bytes,
+          .score = pairing.score,
+          .meets_limits = LateBy(pairing.prefill->cost.ms() + waits.prefill_ms,
+                                 pairing.decode->cost.ms() + waits.decode_ms) <= 0,
+          .memory_bytes = MemoryOf(prefill, decode)};
 }
 
 void Search::Add(const Scored& prefill, const Scored& decode) {
@@ -507,16 +596,15 @@ void Search::Add(const Scored& prefill, const Scored& decode) {
   // A model's matrices are cut once: both phases use the same halves.
   if (p.rows_device >= 0 && d.rows_device >= 0 && !(p == d)) return;
   if (memory_may_bind_ && !Fits(p, d)) return;
-  plans_.push_back({prefill, decode, MakePlan(prefill, decode)});
+  plans_.push_back({&prefill, &decode, ScoreOf(prefill, decode), p == d ? Clauses(d) : Clauses(p) + Clauses(d)});
 }
 
-void Search::Pair(const std::vector<Scored>& prefills, const std::vector<Scored>& decodes,
-                  const std::vector<std::pair<Scored, Scored>>& both) {
-  for (const auto& [prefill, decode] : both) Add(prefill, decode);
+void Search::Pair(const PhaseLists& lists) {
+  for (const auto& [prefill, decode] : lists.both) Add(prefill, decode);
   // Pairs of the best are enough: what a pair adds (keys and values, queues, memory) does not depend on where exactly
   // layers are cut, but on the devices, and each choice of devices is in the lists.
-  for (const Scored& prefill : prefills) {
-    for (const Scored& decode : decodes) Add(prefill, decode);
+  for (const Scored& prefill : lists.prefills) {
+    for (const Scored& decode : lists.decodes) Add(prefill, decode);
   }
 }
 
@@ -552,10 +640,10 @@ std::string Search::WhyLost(const RequestPlan& best, const RequestPlan& plan) co
   }
   const auto compare = [](std::string_view what, const PhasePlan& a, const PhasePlan& b) -> std::string {
     const double more = b.ms / a.ms - 1;
-    if (std::abs(more) < 0.005) return fmt::format("{} as fast", what);
+    if (std::abs(more) < 0.0005) return fmt::format("{} as fast", what);
     const double by_switches = b.switch_ms - a.switch_ms, by_waits = b.wait_ms - a.wait_ms;
     const double by_work = b.work_ms - a.work_ms;
-    std::string text = fmt::format("{} {:.0f} % {}", what, 100 * std::abs(more), more > 0 ? "slower" : "faster");
+    std::string text = fmt::format("{} {:.{}f} % {}", what, 100 * std::abs(more), std::abs(more) < 0.1 ? 1 : 0, more > 0 ? "slower" : "faster");
     if (more > 0 && by_switches > std::max(by_work, by_waits)) text += " (launches and waits)";
     if (more > 0 && by_waits > std::max(by_work, by_switches)) text += " (waiting for devices, programs or keys and values)";
     return text;
@@ -568,39 +656,23 @@ std::string Search::WhyLost(const RequestPlan& best, const RequestPlan& plan) co
 }
 
 PlanDecision Search::Decide() {
-  std::vector<size_t> order(plans_.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::ranges::sort(order, {}, [this](size_t i) { return std::pair(plans_[i].plan.score, i); });
-  PlanDecision decision{.goal = goal_, .num_candidates = num_candidates_ + static_cast<int64_t>(plans_.size())};
-  const auto finish = [&](Pairing& pairing) -> RequestPlan& {
-    RequestPlan& plan = pairing.plan;
-    plan.placement = MakePlacement(pairing.prefill.candidate, pairing.decode.candidate);
-    plan.prefill_candidate = pairing.prefill.candidate;
-    plan.decode_candidate = pairing.decode.candidate;
-    plan.memory_bytes = MemoryOf(pairing.prefill.candidate, pairing.decode.candidate);
-    for (auto [phase, scored] : {std::pair{&plan.prefill, &pairing.prefill}, {&plan.decode, &pairing.decode}}) {
-      phase->ms_p90 = phase->ms * std::exp(kP90 * scored->table->LogError(scored->candidate));
-    }
-    return plan;
-  };
-  decision.best = finish(plans_[order.front()]);
-  // Of each pair of families the best one, and every device alone: what a person would ask about.
-  std::vector<std::pair<int, int>> shown;
-  const auto whole = [](const Candidate& c) {
-    return c.family == PlanFamily::kParts && c.runs[0].attention == c.runs[0].feed_forward && c.head == c.runs[0].attention;
-  };
-  const auto kind = [&](const Candidate& c) {
-    return whole(c) ? kNumPlanFamilies + c.head : static_cast<int>(c.family);
-  };
-  for (const size_t i : order) {
-    Pairing& pairing = plans_[i];
-    const std::pair key{kind(pairing.prefill.candidate), kind(pairing.decode.candidate)};
-    if (std::ranges::find(shown, key) != shown.end()) continue;
+  std::ranges::sort(plans_, {}, [](const Pairing& p) { return std::tuple(p.score, p.num_clauses); });
+  // Of plans that are as good, the one that is said in the fewest words.
+  const auto good_end = std::ranges::find_if(
+      plans_, [&](const Pairing& p) { return p.score > plans_.front().score * (1 + kAsGood); });
+  const auto chosen =
+      std::min_element(plans_.begin(), good_end, [](const Pairing& a, const Pairing& b) { return a.num_clauses < b.num_clauses; });
+  PlanDecision decision{.best = MakePlan(*chosen), .goal = goal_};
+  decision.num_candidates = num_candidates_ + static_cast<int64_t>(plans_.size());
+  // Of plans that use the same devices the best one, and every device alone: what a person would ask about.
+  std::vector<std::array<uint32_t, 2>> shown{{Busy(*chosen->prefill), Busy(*chosen->decode)}};
+  for (const Pairing& pairing : plans_) {
+    const std::array<uint32_t, 2> key{Busy(*pairing.prefill), Busy(*pairing.decode)};
+    if (key[0] == 0 || key[1] == 0 || std::ranges::find(shown, key) != shown.end()) continue;
     shown.push_back(key);
-    const bool is_best = i == order.front();
-    const bool alone = whole(pairing.prefill.candidate) && pairing.prefill.candidate == pairing.decode.candidate;
-    if (is_best || (!alone && decision.alternatives.size() >= options_.max_alternatives)) continue;
-    const RequestPlan& plan = finish(pairing);
+    const bool alone = key[0] == key[1] && std::has_single_bit(key[0]);
+    if (!alone && decision.alternatives.size() >= options_.max_alternatives) continue;
+    const RequestPlan plan = MakePlan(pairing);
     decision.alternatives.push_back({plan, WhyLost(decision.best, plan)});
   }
   return decision;

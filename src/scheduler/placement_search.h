@@ -10,6 +10,7 @@
 // Pure functions; thread-safe as long as the CostModel is not changed.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -44,8 +45,9 @@ struct SearchOptions {
 };
 
 struct DeviceShare {
-  int device = 0;  // index into MachineProfile::devices
-  double ms = 0;   // that it works
+  int device = 0;       // index into MachineProfile::devices
+  double busy_ms = 0;   // that it works
+  double share_ms = 0;  // of the phase's work_ms; where two devices work at once, divided by the rows they have
 };
 
 struct PhasePlan {
@@ -67,7 +69,7 @@ struct RequestPlan {
   double kv_bytes_moved = 0;  // between the phases
   double score = 0;           // what is minimised
   bool meets_limits = true;   // on TTFT and TPOT
-  std::vector<double> memory_bytes;  // by device: weights, keys and values
+  std::array<double, kMaxDevices> memory_bytes{};  // by device: weights, keys and values
 
   double ms() const { return prefill.ms + decode.ms; }
   double joules() const { return prefill.joules + decode.joules; }

@@ -16,6 +16,7 @@ struct PhaseCost {
   double joules = 0;  // of work; what waits is added by Total
   double moved_bytes = 0;
   std::array<double, kMaxDevices> busy_ms{};
+  std::array<double, kMaxDevices> share_ms{};  // of work_ms; where two work at once, divided by the rows they have
   bool possible = true;
 
   double ms() const { return work_ms + switch_ms + compile_ms; }
@@ -56,7 +57,7 @@ class PhaseTable {
     std::vector<std::vector<PartCost>> cells;  // [class][sample]
   };
   struct JointCost {
-    double ms = 0, rest_ms = 0, rows_ms = 0, joules = 0;
+    double ms = 0, products_ms = 0, rest_ms = 0, rows_ms = 0, joules = 0;
   };
 
   void MakeSamples(const RequestShape& request);

@@ -81,8 +81,9 @@ class Observer {
             belief_.LaunchMs(share.device, phase));
     }
     if (candidate.rows_device >= 0) {
-      const int device = candidate.rows_device;
-      Ratio(device, CostKind::kJoint, phase, truth_.JointFactor(device, phase), belief_.JointFactor(device, phase));
+      const int rest = candidate.embedding(), rows_device = candidate.rows_device;
+      Ratio(rows_device, CostKind::kJoint, phase, truth_.JointFactor(rest, rows_device, phase),
+            belief_.JointFactor(rest, rows_device, phase));
     }
   }
 
@@ -145,7 +146,7 @@ Result<RegretCase> RunCase(const RegretOptions& options, Dice& dice, std::vector
     if (!decision.ok()) return std::move(decision).status();
     LEM_ASSIGN_OR_RETURN(const RequestPlan priced,
                          PricePlan(truth, model, result.request, search, decision->best));
-    return std::pair{decision->best, priced.score / oracle.best.score - 1};
+    return std::pair{decision->best, std::max(priced.score / oracle.best.score - 1, 0.0)};
   };
   LEM_ASSIGN_OR_RETURN(const auto first, choose(0));
   result.first = first.second;

@@ -27,7 +27,7 @@ struct KindPrior {
   double launch_us, sync_us, layer_us, many_rows_layer_us;
   double expert_dispatch_share;  // of a launch, in layers whose experts the host must look up
   double attention_tflops;
-  double expert_bandwidth_share;
+  double expert_bandwidth_share, expert_gemm_share;
   double kv_bits;
   bool static_shapes;
 };
@@ -35,17 +35,18 @@ struct KindPrior {
 // hundred rows to fill their cores. npu: the habits of the published engine on XDNA 2. Its array is reprogrammed for
 // each kind of product of a layer (two to four times 4.9 ms, arXiv 2512.13282 gives the time of one); attention of
 // single rows is bound by its vector units; keys and values take 8 bits and a scale; experts cost half a dispatch, since
-// commands are queued. Fitted to data/llm_points.csv.
+// commands are queued, and many small products fill the array badly. Fitted to data/llm_points.csv.
 constexpr KindPrior kPriors[] = {
-    {"cpu", 0, 4, 0.3, 3, 3, 40, 0, 0, 0, 0.9, 16, false},
-    {"gpu", 0.15, 48, 0.3, 50, 50, 10, 0, 0, 0, 0.9, 16, false},
-    {"npu", 0.2, 0, 1, 400, 30, 110, 14000, 0.5, 0.38, 0.9, 8.5, true},
+    {"cpu", 0, 4, 0.3, 3, 3, 40, 0, 0, 0, 0.9, 1, 16, false},
+    {"gpu", 0.15, 48, 0.3, 50, 50, 10, 0, 0, 0, 0.9, 1, 16, false},
+    {"npu", 0.2, 0, 1, 400, 30, 110, 13000, 0.5, 0.38, 0.9, 0.35, 8.5, true},
 };
 constexpr double kSpecBandwidthShare = 0.7;  // of the SoC's, the file's rule for an empty cell
 // The package beside its devices: memory controller, fabric, caches. Of a package reading of the most frugal device
 // nearly all (a rail reads 1.4 W where packages read 10 to 20); laptops without any such reading take about 10 W.
 constexpr double kBaseShare = 0.9, kBaseGuessW = 10;
-constexpr double kSpecLogError = 0.17;  // of +-30 %, evenly spread
+// Of +-30 %, evenly spread; and where a rate is that of another machine.
+constexpr double kSpecLogError = 0.17, kGuessLogError = 0.35;
 
 struct SocRow {
   std::string soc, device, kind, memory, power_source, basis;
@@ -140,7 +141,8 @@ class Guesser {
     // Cores grow with the bandwidth that is put beside them.
     const SocRow* const donor = Nearest(row, [](const SocRow& r) { return r.effective && r.soc_bandwidth; });
     if (donor == nullptr || !row.soc_bandwidth) return std::nullopt;
-    return *donor->effective * *row.soc_bandwidth / *donor->soc_bandwidth;
+    // The file has no rule for this, so the guess is taken at its low end: plans should lean on what is known.
+    return *donor->effective * *row.soc_bandwidth / *donor->soc_bandwidth * std::exp(-kGuessLogError);
   }
 
   struct Power {
@@ -154,11 +156,12 @@ class Guesser {
       return r.power_w && r.source != PowerSource::kUnknown && (known == nullptr || r.source == known->source);
     });
     if (donor == nullptr) return std::nullopt;
-    if (known != nullptr) {
-      const SocRow* const same = Known(donor->soc, donor->source, known->kind);
-      if (same != nullptr) return Power{*donor->power_w * *known->power_w / *same->power_w, donor->source};
-    }
-    return Power{*donor->power_w, donor->source};
+    Power power{*donor->power_w, donor->source};
+    // Wider devices run at lower clocks: watts grow more slowly than peaks.
+    if (row.fp16 && donor->fp16) power.watts *= std::sqrt(*row.fp16 / *donor->fp16);
+    const SocRow* const same = known != nullptr ? Known(donor->soc, donor->source, known->kind) : nullptr;
+    if (same != nullptr) power.watts *= *known->power_w / *same->power_w;
+    return power;
   }
 
  private:
@@ -232,7 +235,8 @@ Result<DeviceProfile> MakeDevice(const SocRow& row, const Guesser& guesser) {
   device.many_rows_layer_us = prior.many_rows_layer_us;
   device.expert_dispatch_us = prior.expert_dispatch_share * device.launch_us;
   if (prior.static_shapes) device.row_buckets = StaticBuckets();
-  device.log_error = kSpecLogError;
+  device.expert_gemm_share = prior.expert_gemm_share;
+  device.log_error = device.Guessed("effective_gemm_tflops") ? kGuessLogError : kSpecLogError;
   device.power = {.source = row.source, .busy_w = row.power_w.value_or(0)};
   if (!row.power_w || row.source == PowerSource::kUnknown) {
     const std::optional<Guesser::Power> power = guesser.Watts(row);
@@ -279,6 +283,11 @@ Result<std::vector<MachineProfile>> ParseSocProfiles(std::string_view csv, std::
   }
   for (MachineProfile& machine : machines) {
     machine.base_w = BaseWatts(machine);
+    // The hungriest device alone runs at the limit of the chip that they share.
+    const PowerView rail = ViewPower(machine, PowerSource::kRail);
+    for (const DeviceProfile& device : rail.machine.devices) {
+      if (device.space == kHostSpace) machine.power_budget_w = std::max(machine.power_budget_w, device.power.busy_w);
+    }
     LEM_TRY(CheckProfile(machine));
   }
   return machines;

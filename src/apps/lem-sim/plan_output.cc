@@ -27,7 +27,8 @@ void WritePhase(JsonWriter& out, const PhasePlan& plan, const PlanReport& report
   out.Key("devices").BeginArray();
   for (const DeviceShare& share : plan.shares) {
     const DeviceProfile& device = report.costs.device(share.device);
-    out.BeginObject().Key("id").String(device.id).Key("kind").String(device.kind).Key("ms").Double(share.ms);
+    out.BeginObject().Key("id").String(device.id).Key("kind").String(device.kind).Key("busy_ms").Double(share.busy_ms);
+    out.Key("share_ms").Double(share.share_ms);
     out.EndObject();
   }
   out.EndArray().EndObject();
@@ -47,7 +48,7 @@ void WritePlan(JsonWriter& out, const RequestPlan& plan, const PlanReport& repor
 std::string Device(const PlanReport& report, const PhasePlan& plan) {
   std::vector<std::string> ids;
   for (const DeviceShare& share : plan.shares) {
-    ids.push_back(fmt::format("{} {:.0f} %", report.costs.device(share.device).id, 100 * share.ms / plan.ms));
+    ids.push_back(fmt::format("{} {:.0f} %", report.costs.device(share.device).id, 100 * share.share_ms / plan.work_ms));
   }
   return fmt::format("{} ({})", KindsOf(report.costs, plan), fmt::join(ids, ", "));
 }

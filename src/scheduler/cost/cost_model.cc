@@ -80,7 +80,7 @@ PartCost CostModel::Roofline(const DeviceProfile& device, const PartWork& work, 
     const double padded_each = static_cast<double>(device.PaddedRows(std::llround(std::ceil(rows_each))));
     const double expert_flops =
         work.flops_per_row * work.expert_flops_share / work.active_experts * padded_each * hit;
-    cost.compute_ms += expert_flops / (device.GemmTflops(work.weights, padded_each) * 1e9);
+    cost.compute_ms += expert_flops / (device.GemmTflops(work.weights, padded_each) * device.expert_gemm_share * 1e9);
     cost.memory_ms += hit * work.expert_bytes / (bandwidth * device.expert_bandwidth_share);
     bytes += hit * work.expert_bytes;
     flops = flops * (1 - work.expert_flops_share) + expert_flops;
@@ -138,8 +138,13 @@ double CostModel::FinishMs(int device, Phase phase, double bytes) const {
          machine().CopyMs(this->device(device).space, kHostSpace, bytes);
 }
 
-double CostModel::JointFactor(int device, Phase phase) const {
-  return machine().corun_slowdown * Hope(corrections_.Lookup({device, CostKind::kJoint, phase, 0}));
+double CostModel::JointFactor(int rest, int rows_device, Phase phase) const {
+  const double learned = Hope(corrections_.Lookup({rows_device, CostKind::kJoint, phase, 0}));
+  const double both_w = device_power(rest).busy_w + device_power(rows_device).busy_w;
+  const double budget_w = machine().power_budget_w;
+  // Power grows at least with the square of the clock, so clocks fall with the root of what is missing.
+  const double throttled = budget_w > 0 ? std::sqrt(std::max(both_w / budget_w, 1.0)) : 1;
+  return machine().corun_slowdown * throttled * learned;
 }
 
 double CostModel::SharedBandwidth(int device, int other) const {

@@ -83,8 +83,8 @@ class CostModel {
   double HandOverMs(int from, int to, Phase phase, double bytes) const;
   // The end of the last segment, and the logits in the host's memory.
   double FinishMs(int device, Phase phase, double bytes) const;
-  // Factor of products that two devices work on at once.
-  double JointFactor(int device, Phase phase) const;
+  // Factor of products that two devices work on at once; what is learned of it is `rows_device`'s.
+  double JointFactor(int rest, int rows_device, Phase phase) const;
   // Bandwidth that `device` has left when `other` reads beside it, as a share of what it has alone.
   double SharedBandwidth(int device, int other) const;
   // 0 if the device has an executable for a step of these rows.

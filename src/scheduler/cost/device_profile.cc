@@ -46,6 +46,8 @@ Result<PowerSource> ParsePowerSource(std::string_view name) {
   return static_cast<PowerSource>(found - kSourceNames);
 }
 
+bool DeviceProfile::Guessed(std::string_view field) const { return std::ranges::find(guesses, field) != guesses.end(); }
+
 int64_t DeviceProfile::PaddedRows(int64_t rows) const {
   if (row_buckets.empty()) return rows;
   const auto bucket = std::ranges::lower_bound(row_buckets, rows);

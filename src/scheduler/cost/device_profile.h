@@ -56,6 +56,7 @@ struct DeviceProfile {
   double attention_tflops = 0;        // scores and sums of attention for single rows; 0 = no limit but bandwidth
   double bandwidth_gbs = 0;           // that it reaches alone, reading weights
   double expert_bandwidth_share = 1;  // of bandwidth_gbs, when it reads scattered experts
+  double expert_gemm_share = 1;       // of the rate of products, when rows are dealt out to experts
   double kv_bits = 16;                // of an element of its keys and values
 
   SpaceId space = kHostSpace;  // devices of one space work on the same bytes
@@ -78,6 +79,7 @@ struct DeviceProfile {
   double log_error = 0.15;           // standard deviation of log(true time / predicted) before anything was measured
   std::vector<std::string> guesses;  // fields that are no measurement and no specification: "power"
 
+  bool Guessed(std::string_view field) const;
   bool Runs(Part part) const { return runs[static_cast<size_t>(part)]; }
   // Rows that a step of `rows` costs. REQUIRES: rows >= 1.
   int64_t PaddedRows(int64_t rows) const;
@@ -97,7 +99,8 @@ struct MachineProfile {
   std::string source;  // "measured", "published", "priors"
   std::vector<DeviceProfile> devices;
   double dram_gbs = 0;          // that the devices of the host's space can draw together; 0 = no limit known
-  double corun_slowdown = 1.1;  // of two devices that work at once: power and caches are shared
+  double corun_slowdown = 1.1;  // of the products of two devices that work at once, beside the power they share
+  double power_budget_w = 0;    // that devices of one package share; 0 = not known, or no limit
   double base_w = 0;            // of the package beside its devices; see ViewPower
   std::vector<CopyRate> copies;
 
