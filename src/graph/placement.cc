@@ -216,6 +216,7 @@ std::string FormatPlacement(const Placement& placement) {
     }
     text += clause.device_id;
   }
+  if (placement.handover) text += "; handover";
   return text;
 }
 

@@ -7,16 +7,11 @@
 //
 // An op goes to the first clause that covers it, and to "cpu" if none does. Each clause is a cut: neighbours that two
 // clauses give to one device are two segments. "rows" gives that fraction of the rows of
-<<<<<<< HEAD
-// every matrix of the layers and the head to the device; the clauses after it say who has the other rows. "handover":
-// an answer that was begun on the CPU because a device was still compiling moves to it, although its numerics differ.
-// Examples: "all cpu"; "prefill vulkan:0; decode cpu"; "layers 0-14 vulkan:0; rest cpu"; "rows 0.5 vulkan:0; rest cpu".
-=======
 // every matrix of the layers and the head to the device; the clauses after it say who has the other rows. With a phase,
-// the other phase's device of such a part has all its rows.
+// the other phase's devices have whole matrices. "handover": an answer that was begun on the CPU because a device was
+// still compiling moves to it, although its numerics differ.
 // Examples: "all cpu"; "prefill vulkan:0; decode cpu"; "layers 0-14 vulkan:0; rest cpu"; "rows 0.5 vulkan:0; rest cpu";
 // "layers 0-9 ffn cpu; rest vulkan:0".
->>>>>>> cc9cc81 (Planner: profiles, cost model, search, lem-sim (first cut))
 #pragma once
 
 #include <optional>

@@ -55,6 +55,24 @@ TEST(PlacementTest, HandoverIsNoDevice) {
   EXPECT_FALSE(ParsePlacement("handover").ok()) << "it places nothing";
 }
 
+TEST(PlacementTest, APartOfSomeLayers) {
+  const Placement placement = *ParsePlacement("layers 2-3 ffn a; decode layers 0-1 attention b; rest c");
+  EXPECT_EQ(placement.DeviceOf(MakeOp(Part::kFeedForward, 2), Phase::kPrefill), "a");
+  EXPECT_EQ(placement.DeviceOf(MakeOp(Part::kAttention, 2), Phase::kPrefill), "c");
+  EXPECT_EQ(placement.DeviceOf(MakeOp(Part::kAttention, 1), Phase::kDecode), "b");
+  EXPECT_EQ(placement.DeviceOf(MakeOp(Part::kFeedForward, 1), Phase::kDecode), "c");
+  // A device may be called as a part is.
+  EXPECT_EQ(ParsePlacement("layers 0-1 ffn")->clauses[0].device_id, "ffn");
+}
+
+TEST(PlacementTest, FormattedTextReadsBackEqual) {
+  for (const char* text : {"all cpu", "prefill all a; all b", "layers 0-9 ffn cpu; rows 0.36 npu; all vulkan:0",
+                           "decode layers 3-3 a; prefill head b; embedding c; decode rows 0.5 d; all e", "all a; handover"}) {
+    EXPECT_EQ(FormatPlacement(*ParsePlacement(text)), text);
+  }
+  EXPECT_EQ(FormatPlacement(*ParsePlacement(" rest  cpu ;ffn a")), "all cpu; ffn a");
+}
+
 TEST(PlacementTest, SaysWhatIsWrong) {
   const auto message = [](std::string_view text) {
     const auto placement = ParsePlacement(text);
@@ -69,7 +87,6 @@ TEST(PlacementTest, SaysWhatIsWrong) {
   EXPECT_THAT(message("layers 0-99999999999 cpu"), HasSubstr("'0-99999999999'"));
   EXPECT_THAT(message("rows 1.5 cpu"), HasSubstr("'1.5'"));
   EXPECT_THAT(message("rows nan cpu"), HasSubstr("'nan'"));
-  EXPECT_THAT(message("prefill rows 0.5 cpu"), HasSubstr("both phases"));
   EXPECT_THAT(message("rows 0.5 a; rows 0.5 b"), HasSubstr("once"));
   EXPECT_THAT(message("all cpu gpu"), HasSubstr("too many words"));
   EXPECT_THAT(message("layers 0-3"), HasSubstr("no device"));

@@ -129,6 +129,15 @@ TEST(SlicerTest, CutsMatricesByRows) {
   EXPECT_EQ(gpu_steps, 2 * 4 + 1);
 }
 
+TEST(SlicerTest, RowsMayBeCutForOnePhase) {
+  const SlicedGraph sliced = Slice("prefill rows 0.5 gpu; rest cpu");
+  ExpectComplete(sliced, sliced.prefill);
+  ExpectComplete(sliced, sliced.decode);
+  EXPECT_GT(sliced.prefill.steps.size(), 9U);
+  ASSERT_EQ(sliced.decode.steps.size(), 1U);
+  EXPECT_EQ(sliced.decode.steps[0].device_id, "cpu");
+}
+
 TEST(SlicerTest, RefusesWhatIsNotThere) {
   const auto layers = SliceGraph(TwoLayers(), *ParsePlacement("layers 1-2 cpu"), {{"cpu", 0}});
   EXPECT_THAT(layers.status().message(), HasSubstr("layers 0 to 1"));

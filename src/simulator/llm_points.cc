@@ -11,7 +11,7 @@
 #include "simulator/model_shapes.h"
 #include "simulator/soc_profiles.h"
 
-LEM_EMBED_FILE(lem_llm_points, char, LEM_PUBLISHED_FOLDER "/llm_points.csv")
+LEM_EMBED_FILE(kPublishedSpeeds, char, LEM_PUBLISHED_FOLDER "/llm_points.csv")
 
 namespace lem {
 namespace {
@@ -63,7 +63,7 @@ Result<std::vector<LlmPoint>> ParseLlmPoints(std::string_view csv, std::string_v
 
 const std::vector<LlmPoint>& KnownLlmPoints() {
   static const std::vector<LlmPoint> kPoints = [] {
-    const std::string_view csv(lem_llm_points, static_cast<size_t>(lem_llm_points_end - lem_llm_points));
+    const std::string_view csv(kPublishedSpeeds, static_cast<size_t>(kPublishedSpeedsEnd - kPublishedSpeeds));
     Result<std::vector<LlmPoint>> parsed = ParseLlmPoints(csv, "llm_points.csv");
     LEM_CHECK(parsed.ok()) << parsed.status().message();
     return *std::move(parsed);

@@ -13,7 +13,7 @@
 #include "base/spelling.h"
 #include "simulator/csv.h"
 
-LEM_EMBED_FILE(lem_soc_profiles, char, LEM_PUBLISHED_FOLDER "/soc_profiles.csv")
+LEM_EMBED_FILE(kPublishedSocs, char, LEM_PUBLISHED_FOLDER "/soc_profiles.csv")
 
 namespace lem {
 namespace {
@@ -295,7 +295,7 @@ Result<std::vector<MachineProfile>> ParseSocProfiles(std::string_view csv, std::
 
 const std::vector<MachineProfile>& KnownSocs() {
   static const std::vector<MachineProfile> kSocs = [] {
-    const std::string_view csv(lem_soc_profiles, static_cast<size_t>(lem_soc_profiles_end - lem_soc_profiles));
+    const std::string_view csv(kPublishedSocs, static_cast<size_t>(kPublishedSocsEnd - kPublishedSocs));
     Result<std::vector<MachineProfile>> parsed = ParseSocProfiles(csv, "soc_profiles.csv");
     LEM_CHECK(parsed.ok()) << parsed.status().message();
     return *std::move(parsed);

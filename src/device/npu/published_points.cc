@@ -83,12 +83,8 @@ const std::vector<PublishedGemm>& PublishedSingleCores() {
 const std::vector<PublishedLlm>& PublishedLlms() {
   static const std::vector<PublishedLlm> kPoints = [] {
     std::vector<PublishedLlm> points;
-<<<<<<< HEAD
     for (const Row& row : ReadCsv(kPointsLlm, kPointsLlmEnd)) {
-=======
-    for (const Row& row : ReadCsv(lem_points_npu_llm, lem_points_npu_llm_end)) {
       if (row.at("device") != "npu") continue;
->>>>>>> cc9cc81 (Planner: profiles, cost model, search, lem-sim (first cut))
       points.push_back({row.at("soc"), row.at("engine"), row.at("model"), row.at("phase"), Int(row, "context"),
                         Number(row, "tokens_per_s"), row.at("fit") == "1"});
     }
