@@ -622,11 +622,11 @@ Status Search::NothingFits() const {
   std::vector<std::string> sizes;
   for (const DeviceProfile& device : costs_.machine().devices) {
     if (device.memory_bytes > 0) {
-      sizes.push_back(fmt::format("{} {:.1f} GB", device.id, static_cast<double>(device.memory_bytes) * 1e-9));
+      sizes.push_back(fmt::format("{} {:.2f} GB", device.id, static_cast<double>(device.memory_bytes) * 1e-9));
     }
   }
   return ResourceExhausted(
-      "model '{}' needs {:.1f} GB for its weights and {:.1f} GB for keys and values of {} tokens; the devices have {}; "
+      "model '{}' needs {:.2f} GB for its weights and {:.2f} GB for keys and values of {} tokens; the devices have {}; "
       "take a smaller model, quantisation or context",
       model_.name, model_.weight_memory_bytes() * 1e-9,
       model_.kv_elements_per_token() * 2e-9 * static_cast<double>(request_.prompt_tokens + request_.max_tokens),
