@@ -32,7 +32,7 @@ struct PlacementClause {
   int32_t first_layer = 0, last_layer = 0;
   Part part = Part::kEmbedding;  // of kPart, and of kLayers with only_part
   bool only_part = false;        // kLayers: this part of them alone
-  double rows_fraction = 0;  // in (0, 1)
+  double rows_fraction = 0;      // in (0, 1)
   std::string device_id;
 
   // False for kRows, which covers no op as a whole.

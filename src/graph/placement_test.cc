@@ -66,8 +66,9 @@ TEST(PlacementTest, APartOfSomeLayers) {
 }
 
 TEST(PlacementTest, FormattedTextReadsBackEqual) {
-  for (const char* text : {"all cpu", "prefill all a; all b", "layers 0-9 ffn cpu; rows 0.36 npu; all vulkan:0",
-                           "decode layers 3-3 a; prefill head b; embedding c; decode rows 0.5 d; all e", "all a; handover"}) {
+  for (const char* text :
+       {"all cpu", "prefill all a; all b", "layers 0-9 ffn cpu; rows 0.36 npu; all vulkan:0",
+        "decode layers 3-3 a; prefill head b; embedding c; decode rows 0.5 d; all e", "all a; handover"}) {
     EXPECT_EQ(FormatPlacement(*ParsePlacement(text)), text);
   }
   EXPECT_EQ(FormatPlacement(*ParsePlacement(" rest  cpu ;ffn a")), "all cpu; ffn a");

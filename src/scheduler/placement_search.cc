@@ -8,6 +8,8 @@
 #include <cmath>
 #include <tuple>
 
+#include "scheduler/plan_memory.h"
+#include "scheduler/search_candidates.h"
 #include "scheduler/search_tables.h"
 
 namespace lem {
@@ -115,7 +117,12 @@ class BestBySignature {
 class Search {
  public:
   Search(const CostModel& costs, const ModelWork& model, const RequestShape& request, const SearchOptions& options)
-      : costs_(costs), model_(model), request_(request), options_(options), num_devices_(costs.num_devices()) {
+      : costs_(costs),
+        model_(model),
+        request_(request),
+        options_(options),
+        num_devices_(costs.num_devices()),
+        memory_(costs, model_, request_) {
     goal_ = options.goal == Goal::kEnergy && !costs.power().known ? Goal::kLatency : options.goal;
   }
 
@@ -142,7 +149,6 @@ class Search {
   }
 
  private:
-  using Bytes = std::array<double, kMaxDevices>;  // by device
   // Two halves of a request, and what comes between them.
   struct Waits {
     double prefill_ms = 0, decode_ms = 0, kv_bytes = 0;
@@ -167,22 +173,11 @@ class Search {
   Status NothingFits() const;
   PlanDecision Decide();
 
-  bool CanRun(int device, Part part) const { return costs_.device(device).Runs(part); }
-  bool CanRunLayers(int device) const { return CanRun(device, Part::kAttention) && CanRun(device, Part::kFeedForward); }
   template <typename Visit>
-  void VisitParts(const Visit& visit) const;
-  template <typename Visit>
-  void VisitSplits(const Visit& visit) const;
-  template <typename Visit>
-  void VisitThreeRuns(Candidate candidate, const std::array<int, 3>& devices, const Visit& visit) const;
-  template <typename Visit>
-  void VisitRows(const Visit& visit) const;
+  void VisitThreeRuns(const std::array<int, 3>& devices, const Visit& visit) const;
+  std::vector<double> FractionsOf(int rest, int rows_device) const;
 
   Scored Score(const PhaseTable& table, const Candidate& candidate) const;
-  Bytes MemoryOf(const Candidate& prefill, const Candidate& decode) const;
-  bool Fits(const Candidate& prefill, const Candidate& decode) const;
-  bool MemoryMayBind() const;
-  double MoveKv(const Candidate& prefill, const Candidate& decode, double& bytes) const;
   Waits WaitsOf(const Scored& prefill, const Scored& decode) const;
   double ScoreOf(const Scored& prefill, const Scored& decode) const;
   double LateBy(double prefill_ms, double decode_ms) const;
@@ -201,7 +196,7 @@ class Search {
   ScoreWeights weights_;
   std::vector<PhaseTable> prefill_tables_;  // by chunk; the best for whole devices first once weights are known
   std::vector<PhaseTable> decode_table_;    // one
-  bool memory_may_bind_ = false;
+  const PlanMemory memory_;
   std::vector<Pairing> plans_;
   int64_t num_candidates_ = 0;
 };
@@ -231,23 +226,12 @@ void Search::MakeTables() {
     if (chunk >= rows) break;  // larger ones are the same
   }
   decode_table_.emplace_back(costs_, model_, request_, Phase::kDecode, 0);
-  memory_may_bind_ = MemoryMayBind();
-}
-
-Candidate OnOneDevice(int device, int32_t num_layers) {
-  const auto d = static_cast<int8_t>(device);
-  Candidate candidate;
-  candidate.runs[0] = {0, num_layers, d, d};
-  candidate.head = d;
-  return candidate;
 }
 
 Status Search::MakeWeights() {
   double best_ttft = INFINITY, best_decode = INFINITY, best_joules = INFINITY;
   std::vector<std::pair<double, size_t>> chunk_order;
-  const auto decode_of = [&](int device) {
-    return decode_table_[0].Evaluate(OnOneDevice(device, model_.num_layers));
-  };
+  const auto decode_of = [&](int device) { return decode_table_[0].Evaluate(OnOneDevice(device, model_.num_layers)); };
   for (size_t t = 0; t < prefill_tables_.size(); ++t) {
     double fastest = INFINITY;
     for (int device = 0; device < num_devices_; ++device) {
@@ -283,68 +267,15 @@ Status Search::MakeWeights() {
   return OkStatus();
 }
 
+// Scores are sums over layers, so where the first cut is best does not depend on the second: without memory limits,
+// each cut is looked for with the other at its end.
 template <typename Visit>
-void Search::VisitParts(const Visit& visit) const {
-  for (int a = 0; a < num_devices_; ++a) {
-    if (!CanRun(a, Part::kAttention) || !CanRun(a, Part::kEmbedding)) continue;
-    for (int f = 0; f < num_devices_; ++f) {
-      for (int h = 0; h < num_devices_ && CanRun(f, Part::kFeedForward); ++h) {
-        if (!CanRun(h, Part::kHead)) continue;
-        Candidate candidate = OnOneDevice(a, model_.num_layers);
-        candidate.runs[0].feed_forward = static_cast<int8_t>(f);
-        candidate.head = static_cast<int8_t>(h);
-        visit(candidate);
-      }
-    }
-  }
-}
-
-template <typename Visit>
-void Search::VisitSplits(const Visit& visit) const {
+void Search::VisitThreeRuns(const std::array<int, 3>& devices, const Visit& visit) const {
   const int32_t n = model_.num_layers;
-  const auto run = [](int32_t begin, int32_t end, int device) {
-    return LayerRun{begin, end, static_cast<int8_t>(device), static_cast<int8_t>(device)};
-  };
-  for (int a = 0; a < num_devices_; ++a) {
-    if (!CanRunLayers(a) || !CanRun(a, Part::kEmbedding)) continue;
-    for (int b = 0; b < num_devices_; ++b) {
-      if (a == b || !CanRun(b, Part::kFeedForward)) continue;
-      Candidate candidate = OnOneDevice(a, n);
-      candidate.num_runs = 2;
-      for (int32_t k = 1; k < n; ++k) {
-        if (CanRun(a, Part::kHead)) {
-          candidate.family = PlanFamily::kPartialFeedForward;
-          candidate.head = static_cast<int8_t>(a);
-          candidate.runs[0] = {0, k, static_cast<int8_t>(a), static_cast<int8_t>(b)};
-          candidate.runs[1] = run(k, n, a);
-          visit(candidate);
-        }
-        if (!CanRun(b, Part::kAttention)) continue;
-        candidate.family = PlanFamily::kLayers;
-        candidate.runs[0] = run(0, k, a);
-        candidate.runs[1] = run(k, n, b);
-        for (const int head : {a, b}) {
-          candidate.head = static_cast<int8_t>(head);
-          if (CanRun(head, Part::kHead)) visit(candidate);
-        }
-      }
-      for (int c = 0; c < num_devices_; ++c) {
-        if (c == a || c == b || !CanRunLayers(b) || !CanRunLayers(c) || !CanRun(c, Part::kHead)) continue;
-        candidate.family = PlanFamily::kThreeLayers;
-        candidate.num_runs = 3;
-        candidate.head = static_cast<int8_t>(c);
-        VisitThreeRuns(candidate, {a, b, c}, visit);
-        candidate.num_runs = 2;
-      }
-    }
-  }
-}
-
-// Scores are sums over layers, so where the first cut is best does not depend on the second: without memory limits, each
-// cut is looked for with the other at its end.
-template <typename Visit>
-void Search::VisitThreeRuns(Candidate candidate, const std::array<int, 3>& devices, const Visit& visit) const {
-  const int32_t n = model_.num_layers;
+  Candidate candidate;
+  candidate.family = PlanFamily::kThreeLayers;
+  candidate.num_runs = 3;
+  candidate.head = static_cast<int8_t>(devices[2]);
   const auto cut = [&](int32_t i, int32_t j) -> const Candidate& {
     const std::array<int32_t, 4> ends{0, i, j, n};
     for (size_t r = 0; r < 3; ++r) {
@@ -354,10 +285,10 @@ void Search::VisitThreeRuns(Candidate candidate, const std::array<int, 3>& devic
     return candidate;
   };
   if (n < 3) return;
-  if (memory_may_bind_) {
+  if (memory_.may_bind()) {
     for (int32_t i = 1; i + 1 < n; ++i) {
       for (int32_t j = i + 1; j < n; ++j) {
-        if (Fits(cut(i, j), candidate)) visit(candidate);
+        visit(cut(i, j));
       }
     }
     return;
@@ -377,27 +308,14 @@ void Search::VisitThreeRuns(Candidate candidate, const std::array<int, 3>& devic
   best_of(prefill_tables_[0]);
 }
 
-template <typename Visit>
-void Search::VisitRows(const Visit& visit) const {
-  for (int rest = 0; rest < num_devices_; ++rest) {
-    for (int rows = 0; rows < num_devices_; ++rows) {
-      const bool usable = CanRunLayers(rest) && CanRun(rest, Part::kHead) && CanRun(rest, Part::kEmbedding) &&
-                          CanRunLayers(rows) && CanRun(rows, Part::kHead);
-      if (rest == rows || !usable || !decode_table_[0].CanRun(rest) || !decode_table_[0].CanRun(rows)) continue;
-      Candidate candidate = OnOneDevice(rest, model_.num_layers);
-      candidate.family = PlanFamily::kRows;
-      candidate.rows_device = static_cast<int8_t>(rows);
-      std::vector<double> fractions(kCommonFractions.begin(), kCommonFractions.end());
-      fractions.push_back(decode_table_[0].BalancedFraction(rest, rows));
-      fractions.push_back(prefill_tables_[0].BalancedFraction(rest, rows));
-      std::ranges::sort(fractions);
-      fractions.erase(std::unique(fractions.begin(), fractions.end()), fractions.end());
-      for (const double fraction : fractions) {
-        candidate.rows_fraction = fraction;
-        visit(candidate);
-      }
-    }
-  }
+std::vector<double> Search::FractionsOf(int rest, int rows_device) const {
+  if (!decode_table_[0].CanRun(rest) || !decode_table_[0].CanRun(rows_device)) return {};
+  std::vector<double> fractions(kCommonFractions.begin(), kCommonFractions.end());
+  fractions.push_back(decode_table_[0].BalancedFraction(rest, rows_device));
+  fractions.push_back(prefill_tables_[0].BalancedFraction(rest, rows_device));
+  std::ranges::sort(fractions);
+  fractions.erase(std::unique(fractions.begin(), fractions.end()), fractions.end());
+  return fractions;
 }
 
 Scored Search::Score(const PhaseTable& table, const Candidate& candidate) const {
@@ -415,7 +333,7 @@ Search::PhaseLists Search::SearchPhases() {
   BestBySignature prefills(num_devices_), decodes(num_devices_), both_prefill(num_devices_), both_decode(num_devices_);
   const auto visit = [&](const Candidate& candidate, size_t num_chunks) {
     num_candidates_ += 1 + static_cast<int64_t>(num_chunks);
-    if (memory_may_bind_ && !Fits(candidate, candidate)) return;
+    if (!memory_.Fits(candidate, candidate)) return;
     const Scored decode = Score(decode_table_[0], candidate);
     decodes.Offer(decode);
     for (size_t t = 0; t < num_chunks; ++t) {
@@ -430,96 +348,17 @@ Search::PhaseLists Search::SearchPhases() {
       both_decode.Offer(half);
     }
   };
-  VisitParts([&](const Candidate& candidate) { visit(candidate, prefill_tables_.size()); });
+  const CandidateSpace space(costs_.machine(), model_.num_layers);
+  space.VisitParts([&](const Candidate& candidate) { visit(candidate, prefill_tables_.size()); });
   const size_t few = std::min(kChunksOfSplits, prefill_tables_.size());
-  VisitSplits([&](const Candidate& candidate) { visit(candidate, few); });
-  VisitRows([&](const Candidate& candidate) { visit(candidate, few); });
+  const auto visit_few = [&](const Candidate& candidate) { visit(candidate, few); };
+  space.VisitSplits(visit_few, [&](const std::array<int, 3>& devices) { VisitThreeRuns(devices, visit_few); });
+  space.VisitRows([this](int rest, int rows_device) { return FractionsOf(rest, rows_device); }, visit_few);
   PhaseLists lists{prefills.best(), decodes.best(), {}};
   for (size_t i = 0; i < both_prefill.best().size(); ++i) {
     lists.both.emplace_back(both_prefill.best()[i], both_decode.best()[i]);
   }
   return lists;
-}
-
-Search::Bytes Search::MemoryOf(const Candidate& prefill, const Candidate& decode) const {
-  Bytes bytes{};
-  const double tokens =
-      static_cast<double>(request_.batch) * static_cast<double>(request_.prompt_tokens + request_.max_tokens);
-  const auto add = [&](int device, double amount) { bytes[static_cast<size_t>(device)] += amount; };
-  const auto add_part = [&](int32_t idx, int prefill_device, int decode_device, bool cut_prefill, bool cut_decode) {
-    const PartWork& work = model_.classes[static_cast<size_t>(idx)];
-    const bool same = prefill_device == decode_device;
-    const auto one = [&](const Candidate& candidate, int device, bool cut) {
-      add(device, work.memory_bytes * (cut ? 1 - candidate.rows_fraction : 1));
-      if (cut) add(candidate.rows_device, work.memory_bytes * candidate.rows_fraction);
-    };
-    // A part that one phase cuts and the other has whole is needed whole.
-    if (same && cut_prefill && !cut_decode) {
-      one(decode, decode_device, false);
-      add(prefill.rows_device, work.memory_bytes * prefill.rows_fraction);
-    } else {
-      one(prefill, prefill_device, cut_prefill);
-      if (!same) one(decode, decode_device, cut_decode);
-      if (same && cut_decode && !cut_prefill) add(decode.rows_device, work.memory_bytes * decode.rows_fraction);
-    }
-    const double kv_bytes = work.kv_elements_per_token * tokens / 8;
-    if (kv_bytes > 0) add(prefill_device, kv_bytes * costs_.device(prefill_device).kv_bits);
-    if (kv_bytes > 0 && !same) add(decode_device, kv_bytes * costs_.device(decode_device).kv_bits);
-  };
-  const bool prefill_rows = prefill.rows_device >= 0, decode_rows = decode.rows_device >= 0;
-  add_part(model_.embedding, prefill.embedding(), decode.embedding(), false, false);
-  add_part(model_.head, prefill.head, decode.head, prefill_rows, decode_rows);
-  for (int32_t layer = 0; layer < model_.num_layers; ++layer) {
-    const auto idx = static_cast<size_t>(layer);
-    add_part(model_.attention[idx], prefill.AttentionOf(layer), decode.AttentionOf(layer), prefill_rows, decode_rows);
-    add_part(model_.feed_forward[idx], prefill.FeedForwardOf(layer), decode.FeedForwardOf(layer), prefill_rows,
-             decode_rows);
-  }
-  return bytes;
-}
-
-bool Search::MemoryMayBind() const {
-  const double tokens =
-      static_cast<double>(request_.batch) * static_cast<double>(request_.prompt_tokens + request_.max_tokens);
-  return std::ranges::any_of(costs_.machine().devices, [&](const DeviceProfile& device) {
-    const double all = model_.weight_memory_bytes() + model_.kv_elements_per_token() * tokens * device.kv_bits / 8;
-    // Devices of one space may each hold what another holds, too: only half of it is surely enough.
-    return device.memory_bytes > 0 && all > static_cast<double>(device.memory_bytes) / 2;
-  });
-}
-
-bool Search::Fits(const Candidate& prefill, const Candidate& decode) const {
-  const Bytes bytes = MemoryOf(prefill, decode);
-  for (int d = 0; d < num_devices_; ++d) {
-    const DeviceProfile& device = costs_.device(d);
-    if (device.memory_bytes == 0) continue;
-    if (bytes[static_cast<size_t>(d)] > static_cast<double>(device.memory_bytes)) return false;
-  }
-  return true;
-}
-
-// Milliseconds until the decode's devices have the keys and values that the prefill's made.
-double Search::MoveKv(const Candidate& prefill, const Candidate& decode, double& bytes) const {
-  bytes = 0;
-  if (costs_.machine().OneSpace()) return 0;
-  std::array<std::array<double, kMaxDevices>, kMaxDevices> moved{};
-  for (int32_t layer = 0; layer < model_.num_layers; ++layer) {
-    const int from = prefill.AttentionOf(layer), to = decode.AttentionOf(layer);
-    if (costs_.device(from).space == costs_.device(to).space) continue;
-    const PartWork& work = model_.classes[static_cast<size_t>(model_.attention[static_cast<size_t>(layer)])];
-    moved[static_cast<size_t>(from)][static_cast<size_t>(to)] +=
-        work.kv_elements_per_token * costs_.device(from).kv_bits / 8 * static_cast<double>(request_.prompt_tokens);
-  }
-  double ms = 0;
-  for (int from = 0; from < num_devices_; ++from) {
-    for (int to = 0; to < num_devices_; ++to) {
-      const double amount = moved[static_cast<size_t>(from)][static_cast<size_t>(to)];
-      if (amount <= 0) continue;
-      bytes += amount;
-      ms += costs_.machine().CopyMs(costs_.device(from).space, costs_.device(to).space, amount);
-    }
-  }
-  return ms;
 }
 
 double Search::QueueMs(const PhaseCost& cost) const {
@@ -532,8 +371,9 @@ double Search::QueueMs(const PhaseCost& cost) const {
 
 Search::Waits Search::WaitsOf(const Scored& prefill, const Scored& decode) const {
   Waits waits{.prefill_ms = QueueMs(prefill.cost)};
-  const double kv_ms = MoveKv(prefill.candidate, decode.candidate, waits.kv_bytes);
-  waits.decode_ms = kv_ms + std::max(QueueMs(decode.cost) - prefill.cost.ms() - waits.prefill_ms, 0.0);
+  const PlanMemory::KvMove kv = memory_.MoveKv(prefill.candidate, decode.candidate);
+  waits.kv_bytes = kv.bytes;
+  waits.decode_ms = kv.ms + std::max(QueueMs(decode.cost) - prefill.cost.ms() - waits.prefill_ms, 0.0);
   return waits;
 }
 
@@ -585,9 +425,9 @@ RequestPlan Search::MakePlan(const Pairing& pairing) const {
           .decode = MakePhase(*pairing.decode, waits.decode_ms),
           .kv_bytes_moved = waits.kv_bytes,
           .score = pairing.score,
-          .meets_limits = LateBy(pairing.prefill->cost.ms() + waits.prefill_ms,
-                                 pairing.decode->cost.ms() + waits.decode_ms) <= 0,
-          .memory_bytes = MemoryOf(prefill, decode)};
+          .meets_limits =
+              LateBy(pairing.prefill->cost.ms() + waits.prefill_ms, pairing.decode->cost.ms() + waits.decode_ms) <= 0,
+          .memory_bytes = memory_.Of(prefill, decode)};
 }
 
 void Search::Add(const Scored& prefill, const Scored& decode) {
@@ -595,7 +435,7 @@ void Search::Add(const Scored& prefill, const Scored& decode) {
   const Candidate &p = prefill.candidate, &d = decode.candidate;
   // A model's matrices are cut once: both phases use the same halves.
   if (p.rows_device >= 0 && d.rows_device >= 0 && !(p == d)) return;
-  if (memory_may_bind_ && !Fits(p, d)) return;
+  if (!memory_.Fits(p, d)) return;
   plans_.push_back({&prefill, &decode, ScoreOf(prefill, decode), p == d ? Clauses(d) : Clauses(p) + Clauses(d)});
 }
 
@@ -643,12 +483,15 @@ std::string Search::WhyLost(const RequestPlan& best, const RequestPlan& plan) co
     if (std::abs(more) < 0.0005) return fmt::format("{} as fast", what);
     const double by_switches = b.switch_ms - a.switch_ms, by_waits = b.wait_ms - a.wait_ms;
     const double by_work = b.work_ms - a.work_ms;
-    std::string text = fmt::format("{} {:.{}f} % {}", what, 100 * std::abs(more), std::abs(more) < 0.1 ? 1 : 0, more > 0 ? "slower" : "faster");
+    std::string text = fmt::format("{} {:.{}f} % {}", what, 100 * std::abs(more), std::abs(more) < 0.1 ? 1 : 0,
+                                   more > 0 ? "slower" : "faster");
     if (more > 0 && by_switches > std::max(by_work, by_waits)) text += " (launches and waits)";
-    if (more > 0 && by_waits > std::max(by_work, by_switches)) text += " (waiting for devices, programs or keys and values)";
+    if (more > 0 && by_waits > std::max(by_work, by_switches))
+      text += " (waiting for devices, programs or keys and values)";
     return text;
   };
-  std::string text = compare("prefill", best.prefill, plan.prefill) + ", " + compare("decode", best.decode, plan.decode);
+  std::string text =
+      compare("prefill", best.prefill, plan.prefill) + ", " + compare("decode", best.decode, plan.decode);
   if (goal_ != Goal::kLatency && best.joules() > 0) {
     text += fmt::format(", {:.2f}x the joules", plan.joules() / best.joules());
   }
@@ -658,10 +501,10 @@ std::string Search::WhyLost(const RequestPlan& best, const RequestPlan& plan) co
 PlanDecision Search::Decide() {
   std::ranges::sort(plans_, {}, [](const Pairing& p) { return std::tuple(p.score, p.num_clauses); });
   // Of plans that are as good, the one that is said in the fewest words.
-  const auto good_end = std::ranges::find_if(
-      plans_, [&](const Pairing& p) { return p.score > plans_.front().score * (1 + kAsGood); });
-  const auto chosen =
-      std::min_element(plans_.begin(), good_end, [](const Pairing& a, const Pairing& b) { return a.num_clauses < b.num_clauses; });
+  const auto good_end =
+      std::ranges::find_if(plans_, [&](const Pairing& p) { return p.score > plans_.front().score * (1 + kAsGood); });
+  const auto chosen = std::min_element(
+      plans_.begin(), good_end, [](const Pairing& a, const Pairing& b) { return a.num_clauses < b.num_clauses; });
   PlanDecision decision{.best = MakePlan(*chosen), .goal = goal_};
   decision.num_candidates = num_candidates_ + static_cast<int64_t>(plans_.size());
   // Of plans that use the same devices the best one, and every device alone: what a person would ask about.

@@ -2,10 +2,10 @@
 // feed-forward, head} x phases x chunks of the prompt, with rows cut by balance where two devices share every matrix.
 //
 // Searched, each phase on its own and both alike, are the families that a Placement can say in words: one device; a
-// device for each of attention, feed-forward and head; two or three runs of layers; the feed-forward blocks of the first
-// layers elsewhere; rows. Costs of parts are added up beforehand, so that a candidate costs some additions; the best of
-// each family and choice of devices are then paired across phases, where the transfer of keys and values, queues and
-// memory limits count. No rule knows what kind of device it looks at.
+// device for each of attention, feed-forward and head; two or three runs of layers; the feed-forward blocks of the
+// first layers elsewhere; rows. Costs of parts are added up beforehand, so that a candidate costs some additions; the
+// best of each family and choice of devices are then paired across phases, where the transfer of keys and values,
+// queues and memory limits count. No rule knows what kind of device it looks at.
 //
 // Pure functions; thread-safe as long as the CostModel is not changed.
 #pragma once
@@ -39,7 +39,7 @@ struct SearchOptions {
   Goal goal = Goal::kLatency;
   // kBalanced: weights of TTFT, TPOT and joules a token, each relative to the best single device's.
   double ttft_weight = 1, tpot_weight = 1, joules_weight = 1;
-  double max_ttft_ms = 0, max_tpot_ms = 0;  // 0 = no limit
+  double max_ttft_ms = 0, max_tpot_ms = 0;                       // 0 = no limit
   std::vector<int64_t> chunks{128, 256, 512, 1024, 2048, 4096};  // tokens of a prompt's step, rising
   size_t max_alternatives = 12;
 };
@@ -57,8 +57,8 @@ struct PhasePlan {
   double switch_ms = 0;             // launches, waits, copies of activations
   double wait_ms = 0;               // until devices are free, executables compiled, keys and values moved
   double joules = 0;
-  double moved_bytes = 0;     // activations between memories
-  int64_t chunk_tokens = 0;   // rows of a step
+  double moved_bytes = 0;    // activations between memories
+  int64_t chunk_tokens = 0;  // rows of a step
   int64_t steps = 0;
 };
 
@@ -66,9 +66,9 @@ struct RequestPlan {
   Placement placement;
   Candidate prefill_candidate, decode_candidate;  // the placement as the search counts it
   PhasePlan prefill, decode;
-  double kv_bytes_moved = 0;  // between the phases
-  double score = 0;           // what is minimised
-  bool meets_limits = true;   // on TTFT and TPOT
+  double kv_bytes_moved = 0;                       // between the phases
+  double score = 0;                                // what is minimised
+  bool meets_limits = true;                        // on TTFT and TPOT
   std::array<double, kMaxDevices> memory_bytes{};  // by device: weights, keys and values
 
   double ms() const { return prefill.ms + decode.ms; }
@@ -83,7 +83,7 @@ struct Alternative {
 struct PlanDecision {
   RequestPlan best;
   std::vector<Alternative> alternatives;  // best first; among them each device alone
-  Goal goal = Goal::kLatency;  // that was followed: energy without any watts becomes latency
+  Goal goal = Goal::kLatency;             // that was followed: energy without any watts becomes latency
   int64_t num_candidates = 0;
 };
 

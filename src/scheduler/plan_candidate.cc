@@ -2,7 +2,17 @@
 
 #include <algorithm>
 
+#include "scheduler/search_candidates.h"
+
 namespace lem {
+
+Candidate OnOneDevice(int device, int32_t num_layers) {
+  const auto d = static_cast<int8_t>(device);
+  Candidate candidate;
+  candidate.runs[0] = {0, num_layers, d, d};
+  candidate.head = d;
+  return candidate;
+}
 
 int Candidate::AttentionOf(int32_t layer) const {
   for (int8_t i = 0; i < num_runs; ++i) {
@@ -23,9 +33,10 @@ bool Candidate::operator==(const Candidate& other) const {
       rows_fraction != other.rows_fraction) {
     return false;
   }
-  return std::equal(runs.begin(), runs.begin() + num_runs, other.runs.begin(), [](const LayerRun& a, const LayerRun& b) {
-    return a.begin == b.begin && a.end == b.end && a.attention == b.attention && a.feed_forward == b.feed_forward;
-  });
+  return std::equal(
+      runs.begin(), runs.begin() + num_runs, other.runs.begin(), [](const LayerRun& a, const LayerRun& b) {
+        return a.begin == b.begin && a.end == b.end && a.attention == b.attention && a.feed_forward == b.feed_forward;
+      });
 }
 
 std::vector<PlacementClause> ClausesOf(const Candidate& candidate, const MachineProfile& machine, int32_t num_layers,

@@ -50,8 +50,8 @@ void PhaseTable::MakeSamples(const RequestShape& request) {
   const auto size = static_cast<double>(chunk_);
   for (int64_t i = 0; i < num_samples; ++i) {
     // The middle of the i-th of equal stretches of the prompt.
-    const double middle = (static_cast<double>(i) + 0.5) / static_cast<double>(num_samples) *
-                          static_cast<double>(whole) * size;
+    const double middle =
+        (static_cast<double>(i) + 0.5) / static_cast<double>(num_samples) * static_cast<double>(whole) * size;
     samples_.push_back({{phase_, size, 1, static_cast<double>(request.cached_tokens) + middle},
                         static_cast<double>(whole) / static_cast<double>(num_samples)});
   }

@@ -19,9 +19,7 @@ TEST(CsvTest, ReadsCellsAndNumbers) {
 }
 
 TEST(CsvTest, SaysWhatIsWrong) {
-  const auto message = [](std::string_view text) {
-    return CsvTable::Parse(text, "t.csv", {"a"}).status().message();
-  };
+  const auto message = [](std::string_view text) { return CsvTable::Parse(text, "t.csv", {"a"}).status().message(); };
   EXPECT_THAT(message(""), HasSubstr("column 'a'"));
   EXPECT_THAT(message("a,a\n"), HasSubstr("once"));
   EXPECT_THAT(message("a,b\n1\n"), HasSubstr("line 2: 1 cells; the header has 2"));

@@ -51,9 +51,8 @@ Result<const DeviceProfile*> FindDevice(const MachineProfile& soc, std::string_v
 }  // namespace
 
 Result<std::vector<LlmPoint>> ParseLlmPoints(std::string_view csv, std::string_view file_name) {
-  LEM_ASSIGN_OR_RETURN(const CsvTable table,
-                       CsvTable::Parse(csv, std::string(file_name),
-                                       {"soc", "device", "model", "quant", "phase", "context"}));
+  LEM_ASSIGN_OR_RETURN(const CsvTable table, CsvTable::Parse(csv, std::string(file_name),
+                                                             {"soc", "device", "model", "quant", "phase", "context"}));
   std::vector<LlmPoint> points;
   for (size_t row = 0; row < table.num_rows(); ++row) {
     LEM_ASSIGN_OR_RETURN(points.emplace_back(), ReadPoint(table, row));

@@ -45,8 +45,8 @@ TEST(LlmPointsTest, SpeedsThatWereNotFittedTo) {
                            {"Qwen3-4B", "Q4NX", 1024, 19.6, 0.15},     {"Qwen3-4B", "Q4NX", 32768, 8.5, 0.25},
                            {"gpt-oss-20b", "MXFP4", 1024, 18.2, 0.15}, {"gpt-oss-20b", "MXFP4", 32768, 12.0, 0.15}};
   for (const Row& row : kRows) {
-    const LlmPoint point{.soc = "krackan_350", .device = "npu", .model = row.model, .quant = row.quant,
-                         .context = row.context};
+    const LlmPoint point{
+        .soc = "krackan_350", .device = "npu", .model = row.model, .quant = row.quant, .context = row.context};
     EXPECT_NEAR(PredictLlmSpeed(point)->tokens_per_s / row.tokens_per_s, 1, row.bound)
         << row.model << " at " << row.context;
   }
@@ -127,9 +127,10 @@ TEST(PublishedPlansTest, NoPingPongThroughSlowDispatch) {
 TEST(RegretTest, LearnsTheTrueBestPlan) {
   const RegretOptions options{.num_cases = 40};
   const RegretReport report = *MeasureRegret(options);
-  fmt::print("regret: first {:.2f} % (worst {:.2f} %), after {} steps {:.2f} % (worst {:.2f} %), while learning {:.2f} %\n",
-             100 * report.first_mean, 100 * report.first_worst, options.num_steps, 100 * report.last_mean,
-             100 * report.last_worst, 100 * report.run_mean);
+  fmt::print(
+      "regret: first {:.2f} % (worst {:.2f} %), after {} steps {:.2f} % (worst {:.2f} %), while learning {:.2f} %\n",
+      100 * report.first_mean, 100 * report.first_worst, options.num_steps, 100 * report.last_mean,
+      100 * report.last_worst, 100 * report.run_mean);
   EXPECT_LE(report.last_mean, 0.05);
   EXPECT_LE(report.last_worst, 0.15);
   EXPECT_LE(report.run_mean, 0.05);

@@ -144,8 +144,7 @@ Result<RegretCase> RunCase(const RegretOptions& options, Dice& dice, std::vector
     Result<PlanDecision> decision = SearchPlacement(belief, model, result.request, search);
     belief.SetOptimism(0);
     if (!decision.ok()) return std::move(decision).status();
-    LEM_ASSIGN_OR_RETURN(const RequestPlan priced,
-                         PricePlan(truth, model, result.request, search, decision->best));
+    LEM_ASSIGN_OR_RETURN(const RequestPlan priced, PricePlan(truth, model, result.request, search, decision->best));
     return std::pair{decision->best, std::max(priced.score / oracle.best.score - 1, 0.0)};
   };
   LEM_ASSIGN_OR_RETURN(const auto first, choose(0));

@@ -1,6 +1,6 @@
-// How much worse than the best plan the planner's plans are when the world is not what it believes: every device's speed
-// at every kind of work, its switches and what two devices do to each other are off by a random factor that it can only
-// learn from the plans that it ran.
+// How much worse than the best plan the planner's plans are when the world is not what it believes: every device's
+// speed at every kind of work, its switches and what two devices do to each other are off by a random factor that it
+// can only learn from the plans that it ran.
 #pragma once
 
 #include <cstdint>
@@ -15,20 +15,20 @@ namespace lem {
 
 struct RegretOptions {
   int num_cases = 200;
-  int num_steps = 50;          // plans run, observed and learned from, a case
+  int num_steps = 50;  // plans run, observed and learned from, a case
   uint64_t seed = 1;
-  double perturbation = 0.3;   // true times are 0.7 to 1.3 of those believed
-  double noise = 0.02;         // standard deviation of log(measured / true)
-  double optimism = 1.5;       // standard deviations by which unseen work is hoped to be faster
+  double perturbation = 0.3;  // true times are 0.7 to 1.3 of those believed
+  double noise = 0.02;        // standard deviation of log(measured / true)
+  double optimism = 1.5;      // standard deviations by which unseen work is hoped to be faster
 };
 
 struct RegretCase {
   std::string soc, model, quant;
   RequestShape request;
   Goal goal = Goal::kLatency;
-  double first = 0;     // regret before anything was measured
-  double last = 0;      // after num_steps
-  double mean = 0;      // of the plans that were run
+  double first = 0;             // regret before anything was measured
+  double last = 0;              // after num_steps
+  double mean = 0;              // of the plans that were run
   std::string plan, best_plan;  // chosen at last, and by true cost
 };
 

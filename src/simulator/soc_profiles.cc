@@ -34,8 +34,8 @@ struct KindPrior {
 // cpu, gpu: launches, waits and layers as of engines that submit a step at once and wait by polling; GPUs need some
 // hundred rows to fill their cores. npu: the habits of the published engine on XDNA 2. Its array is reprogrammed for
 // each kind of product of a layer (two to four times 4.9 ms, arXiv 2512.13282 gives the time of one); attention of
-// single rows is bound by its vector units; keys and values take 8 bits and a scale; experts cost half a dispatch, since
-// commands are queued, and many small products fill the array badly. Fitted to data/llm_points.csv.
+// single rows is bound by its vector units; keys and values take 8 bits and a scale; experts cost half a dispatch,
+// since commands are queued, and many small products fill the array badly. Fitted to data/llm_points.csv.
 constexpr KindPrior kPriors[] = {
     {"cpu", 0, 4, 0.3, 3, 3, 40, 0, 0, 0, 0.9, 1, 16, false},
     {"gpu", 0.15, 48, 0.3, 50, 50, 10, 0, 0, 0, 0.9, 1, 16, false},
@@ -67,10 +67,12 @@ bool IsPlainName(std::string_view name) {
 }
 
 Result<std::vector<SocRow>> ReadRows(std::string_view csv, std::string_view file_name) {
-  const std::vector<std::string> columns{"soc",           "device",    "kind",
-                                         "fp16_tflops",   "int8_tops", "effective_gemm_tflops",
-                                         "bandwidth_gbs", "soc_bandwidth_gbs", "memory",
-                                         "launch_us",     "power_w",   "power_source",
+  const std::vector<std::string> columns{"soc",           "device",
+                                         "kind",          "fp16_tflops",
+                                         "int8_tops",     "effective_gemm_tflops",
+                                         "bandwidth_gbs", "soc_bandwidth_gbs",
+                                         "memory",        "launch_us",
+                                         "power_w",       "power_source",
                                          "basis"};
   LEM_ASSIGN_OR_RETURN(const CsvTable table, CsvTable::Parse(csv, std::string(file_name), columns));
   std::vector<SocRow> rows;
@@ -85,11 +87,13 @@ Result<std::vector<SocRow>> ReadRows(std::string_view csv, std::string_view file
       return InvalidArgument("{}: kind of device '{}' is '{:.40}'; allowed: cpu, gpu, npu", row.where, row.device,
                              row.kind);
     }
-    const std::pair<std::string_view, std::optional<double>*> numbers[] = {
-        {"fp16_tflops", &row.fp16},           {"int8_tops", &row.int8},
-        {"effective_gemm_tflops", &row.effective}, {"bandwidth_gbs", &row.bandwidth},
-        {"soc_bandwidth_gbs", &row.soc_bandwidth}, {"launch_us", &row.launch_us},
-        {"power_w", &row.power_w}};
+    const std::pair<std::string_view, std::optional<double>*> numbers[] = {{"fp16_tflops", &row.fp16},
+                                                                           {"int8_tops", &row.int8},
+                                                                           {"effective_gemm_tflops", &row.effective},
+                                                                           {"bandwidth_gbs", &row.bandwidth},
+                                                                           {"soc_bandwidth_gbs", &row.soc_bandwidth},
+                                                                           {"launch_us", &row.launch_us},
+                                                                           {"power_w", &row.power_w}};
     for (const auto& [column, value] : numbers) {
       LEM_ASSIGN_OR_RETURN(*value, table.Number(i, column));
       // Numbers that no machine has: they would only overflow later.

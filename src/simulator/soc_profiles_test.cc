@@ -44,8 +44,7 @@ TEST(SocProfilesTest, EmptyCellsAreFilledByTheFilesRulesAndMarked) {
   const MachineProfile& lunar = **FindSoc("lunar_lake_258v");
   EXPECT_NEAR(lunar.devices[1].bandwidth_gbs, 0.7 * 136.5, 1e-9);
   EXPECT_NEAR(lunar.devices[2].GemmTflops("", 1e6), 0.2 * 24, 1e-9);
-  EXPECT_THAT(lunar.devices[0].guesses,
-              ElementsAre("effective_gemm_tflops", "bandwidth_gbs", "launch_us", "power_w"));
+  EXPECT_THAT(lunar.devices[0].guesses, ElementsAre("effective_gemm_tflops", "bandwidth_gbs", "launch_us", "power_w"));
   EXPECT_GT(lunar.devices[0].log_error, lunar.devices[0].Guessed("x") ? 1 : 0.3);
   // Watts of a card or of another source are no guess for a chip's rail.
   const DeviceProfile& hawk = (*FindSoc("hawk_point_8845hs"))->devices[1];
@@ -70,10 +69,9 @@ TEST(SocProfilesTest, SaysWhatIsWrong) {
 }
 
 TEST(ModelShapesTest, SizesAreThePublishedOnes) {
-  const std::pair<std::string_view, double> kBillions[] = {{"Llama-2-7B", 6.74},   {"llama-3.1-8b", 8.03},
-                                                           {"Llama-3.2-1B", 1.24}, {"llama-3.2-3b", 3.21},
-                                                           {"Qwen3-4B", 4.02},     {"qwen3-8b", 8.19},
-                                                           {"gpt-oss-20b", 20.9}};
+  const std::pair<std::string_view, double> kBillions[] = {
+      {"Llama-2-7B", 6.74}, {"llama-3.1-8b", 8.03}, {"Llama-3.2-1B", 1.24}, {"llama-3.2-3b", 3.21},
+      {"Qwen3-4B", 4.02},   {"qwen3-8b", 8.19},     {"gpt-oss-20b", 20.9}};
   for (const auto& [name, billions] : kBillions) {
     EXPECT_NEAR((*FindModelShape(name))->num_parameters() * 1e-9, billions, 0.01 * billions) << name;
   }

@@ -80,9 +80,9 @@ void WritePoint(JsonWriter& out, const PointRow& row) {
 
 void PrintPoint(const PointRow& row) {
   const LlmPoint& point = row.point;
-  const std::string name = fmt::format("{:<17} {:<5} {:<13} {:<7} {:<7} {:>6}", point.soc, point.device, point.model,
-                                       point.quant, point.phase == Phase::kPrefill ? "prefill" : "decode",
-                                       point.context);
+  const std::string name =
+      fmt::format("{:<17} {:<5} {:<13} {:<7} {:<7} {:>6}", point.soc, point.device, point.model, point.quant,
+                  point.phase == Phase::kPrefill ? "prefill" : "decode", point.context);
   if (!row.speed.ok()) {
     fmt::print("{}  {}\n", name, row.speed.status().message());
   } else if (point.tokens_per_s > 0) {
@@ -122,8 +122,8 @@ void PrintRegret(const RegretReport& report, const RegretOptions& options) {
   fmt::print("{:<32} {:>8} {:>8}\n", "regret", "mean", "worst");
   fmt::print("{:<32} {:>6.2f} % {:>6.2f} %\n", "before anything was measured", 100 * report.first_mean,
              100 * report.first_worst);
-  fmt::print("{:<32} {:>6.2f} % {:>6.2f} %\n", fmt::format("after {} steps", options.num_steps),
-             100 * report.last_mean, 100 * report.last_worst);
+  fmt::print("{:<32} {:>6.2f} % {:>6.2f} %\n", fmt::format("after {} steps", options.num_steps), 100 * report.last_mean,
+             100 * report.last_worst);
   fmt::print("{:<32} {:>6.2f} %\n", "of the plans run while learning", 100 * report.run_mean);
 }
 

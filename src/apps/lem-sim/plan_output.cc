@@ -48,7 +48,8 @@ void WritePlan(JsonWriter& out, const RequestPlan& plan, const PlanReport& repor
 std::string Device(const PlanReport& report, const PhasePlan& plan) {
   std::vector<std::string> ids;
   for (const DeviceShare& share : plan.shares) {
-    ids.push_back(fmt::format("{} {:.0f} %", report.costs.device(share.device).id, 100 * share.share_ms / plan.work_ms));
+    ids.push_back(
+        fmt::format("{} {:.0f} %", report.costs.device(share.device).id, 100 * share.share_ms / plan.work_ms));
   }
   return fmt::format("{} ({})", KindsOf(report.costs, plan), fmt::join(ids, ", "));
 }

@@ -84,7 +84,9 @@ class CorrectionTable {
     Level all;
     std::array<KindLevels, kNumCostKinds * 2> kinds;
   };
-  static size_t KindIndex(CostKind kind, Phase phase) { return static_cast<size_t>(kind) * 2 + static_cast<size_t>(phase); }
+  static size_t KindIndex(CostKind kind, Phase phase) {
+    return static_cast<size_t>(kind) * 2 + static_cast<size_t>(phase);
+  }
 
   std::vector<double> prior_log_error_;
   std::vector<DeviceLevels> devices_;

@@ -65,8 +65,9 @@ TEST(CorrectionTest, JsonReadsBackEqual) {
   }
   CorrectionTable other({0.2});
   EXPECT_EQ(other.ReadJson(table.ToJson()).code(), StatusCode::kInvalidArgument);
-  for (const char* text : {"", "[]", "{}", R"({"devices":[[[99,0,0.1,0.1,1]],[]]})", R"({"devices":[[[0,0,1e9,0.1,1]],[]]})",
-                           R"({"devices":[[[0,0,0.1,0.1,0]],[]]})", R"({"devices":[1,2]})"}) {
+  for (const char* text :
+       {"", "[]", "{}", R"({"devices":[[[99,0,0.1,0.1,1]],[]]})", R"({"devices":[[[0,0,1e9,0.1,1]],[]]})",
+        R"({"devices":[[[0,0,0.1,0.1,0]],[]]})", R"({"devices":[1,2]})"}) {
     EXPECT_EQ(copy.ReadJson(text).code(), StatusCode::kInvalidArgument) << text;
   }
 }

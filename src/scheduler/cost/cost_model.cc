@@ -33,7 +33,8 @@ AttentionReach Reach(const PartWork& work, const StepShape& shape) {
   const double rows_each = shape.rows / shape.sequences;
   const double tiles = std::ceil(rows_each / kQueryTile);
   // Rows of one tile look at windows that overlap.
-  const double of_tile = std::min(reach.per_row + (work.window > 0 ? std::min(rows_each, kQueryTile) : 0), shape.context);
+  const double of_tile =
+      std::min(reach.per_row + (work.window > 0 ? std::min(rows_each, kQueryTile) : 0), shape.context);
   reach.read = shape.sequences * tiles * std::max(of_tile, 1.0);
   return reach;
 }
@@ -78,8 +79,7 @@ PartCost CostModel::Roofline(const DeviceProfile& device, const PartWork& work, 
     const double hit = work.num_experts * (1 - std::pow(1 - chosen, shape.rows));
     const double rows_each = std::max(shape.rows * work.active_experts / hit, 1.0);
     const double padded_each = static_cast<double>(device.PaddedRows(std::llround(std::ceil(rows_each))));
-    const double expert_flops =
-        work.flops_per_row * work.expert_flops_share / work.active_experts * padded_each * hit;
+    const double expert_flops = work.flops_per_row * work.expert_flops_share / work.active_experts * padded_each * hit;
     cost.compute_ms += expert_flops / (device.GemmTflops(work.weights, padded_each) * device.expert_gemm_share * 1e9);
     cost.memory_ms += hit * work.expert_bytes / (bandwidth * device.expert_bandwidth_share);
     bytes += hit * work.expert_bytes;

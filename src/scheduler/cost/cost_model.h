@@ -1,5 +1,5 @@
-// What a step costs on a device: time = launch + max(operations / rate, bytes / free bandwidth) + sync + copy + padding,
-// times what a learned model and online correction know better, times contention; joules beside it.
+// What a step costs on a device: time = launch + max(operations / rate, bytes / free bandwidth) + sync + copy +
+// padding, times what a learned model and online correction know better, times contention; joules beside it.
 //
 // Pure arithmetic on profiles: no clock, no I/O. Not thread-safe: whoever plans also observes.
 #pragma once

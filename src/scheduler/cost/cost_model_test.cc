@@ -23,7 +23,9 @@ MachineProfile Machine(std::vector<DeviceProfile> devices) {
   machine.devices = std::move(devices);
   return machine;
 }
-const PartWork& FeedForward(const ModelWork& model) { return model.classes[static_cast<size_t>(model.feed_forward[0])]; }
+const PartWork& FeedForward(const ModelWork& model) {
+  return model.classes[static_cast<size_t>(model.feed_forward[0])];
+}
 const PartWork& Attention(const ModelWork& model) { return model.classes[static_cast<size_t>(model.attention[0])]; }
 
 TEST(CostModelTest, RooflineOfProducts) {
@@ -97,8 +99,8 @@ TEST(CostModelTest, ObservationsAndResidualsCorrectPredictions) {
   for (int i = 0; i < 20; ++i) costs.Observe(0, model, {&model.feed_forward[0], 1}, kOneToken, 1.5 * before);
   EXPECT_NEAR(costs.Predict(0, model, FeedForward(model), kOneToken).ms(), 1.5 * before, 0.03 * before);
   costs.corrections().Reset(0);
-  std::vector<ResidualRow> rows(10, {.features = costs.Features(0, model, FeedForward(model), kOneToken),
-                                     .log_ratio = std::log(2.0F)});
+  std::vector<ResidualRow> rows(
+      10, {.features = costs.Features(0, model, FeedForward(model), kOneToken), .log_ratio = std::log(2.0F)});
   costs.SetResidual(0, ResidualModel::Train(rows));
   EXPECT_NEAR(costs.Predict(0, model, FeedForward(model), kOneToken).ms(), 2 * before, 1e-3 * before);
   // What is observed from now on is measured against the learned prediction.
@@ -134,9 +136,7 @@ TEST(CostModelTest, CopiesGoThroughTheHost) {
 }
 
 TEST(CostModelTest, RefusesProfilesThatCannotBe) {
-  const auto message = [](const MachineProfile& machine) {
-    return CostModel::Create(machine).status().message();
-  };
+  const auto message = [](const MachineProfile& machine) { return CostModel::Create(machine).status().message(); };
   EXPECT_THAT(message(Machine({})), HasSubstr("no devices"));
   EXPECT_THAT(message(Machine({MakeDevice("a", 1, 1), MakeDevice("a", 1, 1)})), HasSubstr("two devices"));
   EXPECT_THAT(message(Machine({MakeDevice("a", 1, 0)})), HasSubstr("bandwidth"));

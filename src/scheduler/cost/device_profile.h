@@ -41,9 +41,9 @@ struct GemmCurve {
 
 struct DevicePower {
   PowerSource source = PowerSource::kUnknown;
-  double idle_w = 0;   // while it waits
-  double busy_w = 0;   // while it works, idle_w included; 0 = not known
-  double j_per_mac = 0;   // beside idle_w, in place of busy_w where both are known
+  double idle_w = 0;     // while it waits
+  double busy_w = 0;     // while it works, idle_w included; 0 = not known
+  double j_per_mac = 0;  // beside idle_w, in place of busy_w where both are known
   double j_per_byte = 0;
 };
 
@@ -62,12 +62,12 @@ struct DeviceProfile {
   SpaceId space = kHostSpace;  // devices of one space work on the same bytes
   uint64_t memory_bytes = 0;   // of its space that it can use; 0 = not known, taken as enough
 
-  double launch_us = 0;            // to begin a segment
-  double sync_us = 0;              // until another device, or the host, sees that a segment has ended
-  double layer_us = 0;             // of each layer of a step, beside its work
-  double many_rows_layer_us = 0;   // the same, when the step has more than one row: programs that must be exchanged
-  double expert_dispatch_us = 0;   // of each layer with experts: the host reads which ones and dispatches the rest
-  double compile_ms = 0;           // of an executable for a bucket that it has not seen
+  double launch_us = 0;           // to begin a segment
+  double sync_us = 0;             // until another device, or the host, sees that a segment has ended
+  double layer_us = 0;            // of each layer of a step, beside its work
+  double many_rows_layer_us = 0;  // the same, when the step has more than one row: programs that must be exchanged
+  double expert_dispatch_us = 0;  // of each layer with experts: the host reads which ones and dispatches the rest
+  double compile_ms = 0;          // of an executable for a bucket that it has not seen
 
   // Static graphs: a step is padded to the smallest bucket that holds it; above the largest, to a multiple of it.
   // Empty = shapes are dynamic.

@@ -108,11 +108,10 @@ Result<ModelWork> WorkOfGraph(const Graph& graph, std::span<const uint64_t> weig
       return InvalidArgument("an op of the graph is in layer {}; it has layers 0 to {}", op.layer,
                              model.num_layers - 1);
     }
-    PartWork* const work = op.part == Part::kEmbedding ? &embedding
-                           : op.part == Part::kHead    ? &head
-                           : op.part == Part::kAttention
-                               ? &attention[static_cast<size_t>(op.layer)]
-                               : &feed_forward[static_cast<size_t>(op.layer)];
+    PartWork* const work = op.part == Part::kEmbedding   ? &embedding
+                           : op.part == Part::kHead      ? &head
+                           : op.part == Part::kAttention ? &attention[static_cast<size_t>(op.layer)]
+                                                         : &feed_forward[static_cast<size_t>(op.layer)];
     CountOp(op, graph, weight_bytes, *work);
   }
   model.embedding = model.AddClass(std::move(embedding));
@@ -139,8 +138,7 @@ ModelWork WorkOfShape(const ModelShape& s, const QuantBits& bits) {
   if (!s.tied_embeddings) embedding.memory_bytes = table * bits.embedding / 8;
   model.embedding = model.AddClass(std::move(embedding));
   for (int32_t layer = 0; layer < s.num_layers; ++layer) {
-    PartWork work =
-        Dense(Part::kAttention, AttentionParameters(s), bits.attention, bits.name, kJoinsOfBlock);
+    PartWork work = Dense(Part::kAttention, AttentionParameters(s), bits.attention, bits.name, kJoinsOfBlock);
     work.kv_elements_per_token = 2.0 * static_cast<double>(s.num_kv_heads * s.head_dim);
     work.flops_per_pair = 4.0 * static_cast<double>(s.num_heads * s.head_dim);
     const bool windowed = s.window_period > 0 && layer % s.window_period != s.window_period - 1;

@@ -15,13 +15,13 @@ namespace lem {
 // One part of a layer, the embedding, or the head. Products are counted as multiplications and additions (2 a MAC).
 struct PartWork {
   Part part = Part::kEmbedding;
-  std::string weights;        // format of most of them: "Q4_K"
-  double weight_bytes = 0;    // that every step reads (experts are extra)
-  double memory_bytes = 0;    // of all its weights, experts and tables included
-  double flops_per_row = 0;   // products, of the experts that work on a row
-  int num_joins = 0;          // products after which halves cut by rows are joined
+  std::string weights;       // format of most of them: "Q4_K"
+  double weight_bytes = 0;   // that every step reads (experts are extra)
+  double memory_bytes = 0;   // of all its weights, experts and tables included
+  double flops_per_row = 0;  // products, of the experts that work on a row
+  int num_joins = 0;         // products after which halves cut by rows are joined
 
-  double expert_bytes = 0;  // of one expert
+  double expert_bytes = 0;        // of one expert
   double expert_flops_share = 0;  // of flops_per_row
   double num_experts = 0, active_experts = 0;
 
@@ -40,7 +40,7 @@ struct ModelWork {
   double hidden_size = 0;
   double vocab_size = 0;
   std::vector<PartWork> classes;
-  int32_t embedding = kNone, head = kNone;  // indices into classes
+  int32_t embedding = kNone, head = kNone;       // indices into classes
   std::vector<int32_t> attention, feed_forward;  // [num_layers] indices into classes
 
   // Index of this class, added if it is new.

@@ -18,15 +18,15 @@ namespace lem {
 
 // What the residual may depend on. All are logarithms or small numbers, so that one split means the same at any scale.
 enum class Feature : uint8_t {
-  kPart,            // as Part is numbered
-  kDecode,          // 0 or 1
-  kLogRows,         // log2, as for all below
-  kLogPadding,      // rows computed over rows asked for
+  kPart,        // as Part is numbered
+  kDecode,      // 0 or 1
+  kLogRows,     // log2, as for all below
+  kLogPadding,  // rows computed over rows asked for
   kLogSequences,
   kLogContext,
-  kLogFlops,        // of products
-  kLogBytes,        // of weights, keys and values
-  kLogIntensity,    // operations a byte
+  kLogFlops,      // of products
+  kLogBytes,      // of weights, keys and values
+  kLogIntensity,  // operations a byte
   kLogHidden,
   kWeightBits,
   kExperts,         // 0 or 1

@@ -81,11 +81,11 @@ TEST(ResidualModelTest, JsonReadsBackEqual) {
 }
 
 TEST(ResidualModelTest, RefusesTreesThatLeadAstray) {
-  for (const char* text : {"", "{}", R"({"features":12,"base":0.0,"trees":[]})",
-                           R"({"features":13,"base":0.0,"trees":[[0,0,0.0]]})",
-                           R"({"features":13,"base":0.0,"trees":[[1,0,0.0,0.0]]})",
-                           R"({"features":13,"base":0.0,"trees":[[1,13,0.0,0.0,0,0,0.0,0.0,0,0,0.0,0.0]]})",
-                           R"({"features":13,"base":0.0,"trees":[[1,0,0.0,0.0,1,0,0.0,0.0,0,0,0.0,0.0]]})"}) {
+  for (const char* text :
+       {"", "{}", R"({"features":12,"base":0.0,"trees":[]})", R"({"features":13,"base":0.0,"trees":[[0,0,0.0]]})",
+        R"({"features":13,"base":0.0,"trees":[[1,0,0.0,0.0]]})",
+        R"({"features":13,"base":0.0,"trees":[[1,13,0.0,0.0,0,0,0.0,0.0,0,0,0.0,0.0]]})",
+        R"({"features":13,"base":0.0,"trees":[[1,0,0.0,0.0,1,0,0.0,0.0,0,0,0.0,0.0]]})"}) {
     EXPECT_EQ(ResidualModel::FromJson(text).status().code(), StatusCode::kInvalidArgument) << text;
   }
 }
