@@ -333,7 +333,7 @@ Search::PhaseLists Search::SearchPhases() {
   BestBySignature prefills(num_devices_), decodes(num_devices_), both_prefill(num_devices_), both_decode(num_devices_);
   const auto visit = [&](const Candidate& candidate, size_t num_chunks) {
     num_candidates_ += 1 + static_cast<int64_t>(num_chunks);
-    if (!memory_.Fits(candidate, candidate)) return;
+    if (!memory_.Fits(candidate)) return;
     const Scored decode = Score(decode_table_[0], candidate);
     decodes.Offer(decode);
     for (size_t t = 0; t < num_chunks; ++t) {

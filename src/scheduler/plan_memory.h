@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <vector>
 
 #include "scheduler/placement_search.h"
 
@@ -12,15 +13,13 @@ class PlanMemory {
   using Bytes = std::array<double, kMaxDevices>;  // by device
 
   // All must outlive it.
-  PlanMemory(const CostModel& costs, const ModelWork& model, const RequestShape& request)
-      : costs_(costs), model_(model), request_(request) {
-    one_space_ = costs.machine().OneSpace();
-    may_bind_ = FindIfItMayBind();
-  }
+  PlanMemory(const CostModel& costs, const ModelWork& model, const RequestShape& request);
 
   // Weights that either phase needs there, keys and values.
   Bytes Of(const Candidate& prefill, const Candidate& decode) const;
   bool Fits(const Candidate& prefill, const Candidate& decode) const;
+  // The same candidate in both phases; takes some additions unless rows are cut.
+  bool Fits(const Candidate& candidate) const;
   // False if anything fits.
   bool may_bind() const { return may_bind_; }
 
@@ -32,11 +31,14 @@ class PlanMemory {
 
  private:
   bool FindIfItMayBind() const;
+  double tokens() const;
 
   const CostModel& costs_;
   const ModelWork& model_;
   const RequestShape& request_;
   bool one_space_ = true, may_bind_ = false;
+  // Of the layers before, [num_layers + 1].
+  std::vector<double> attention_bytes_, kv_elements_, feed_forward_bytes_;
 };
 
 }  // namespace lem

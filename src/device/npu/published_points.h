@@ -1,5 +1,5 @@
-// Published measurements of NPUs that the emulator is held to (tests/data/npu/ and data/, which name the sources), built into
-// the program so that `lem-bench npu` can print predictions beside them.
+// Published measurements of NPUs that the emulator is held to (tests/data/npu/ and data/, which name the sources),
+// built into the program so that `lem-bench npu` can print predictions beside them.
 #pragma once
 
 #include <string>
