@@ -35,7 +35,10 @@ struct KindPrior {
 // hundred rows to fill their cores. npu: the habits of the published engine on XDNA 2. Its array is reprogrammed for
 // each kind of product of a layer (two to four times 4.9 ms, arXiv 2512.13282 gives the time of one); attention of
 // single rows is bound by its vector units; keys and values take 8 bits and a scale; experts cost half a dispatch,
-// since commands are queued, and many small products fill the array badly. Fitted to data/llm_points.csv.
+// since commands are queued, and many small products fill the array badly. Chosen by hand so that data/llm_points.csv,
+// FastFlowLM's own table (eight models, three contexts) and one prefill of gpt-oss-20b come out. 13 ms of reprogramming
+// is the low end of what the rows allow: the prefill of the 1B model alone would say 19, and with that short prompts of
+// small models move from NPUs to GPUs (at 512 tokens and below).
 constexpr KindPrior kPriors[] = {
     {"cpu", 0, 4, 0.3, 3, 3, 40, 0, 0, 0, 0.9, 1, 16, false},
     {"gpu", 0.15, 48, 0.3, 50, 50, 10, 0, 0, 0, 0.9, 1, 16, false},
