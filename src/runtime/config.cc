@@ -34,7 +34,9 @@ constexpr ConfigKey kKeys[] = {
      [](Config& c) -> ConfigKey::Target { return &c.engine.context_length; }, 0, 16'777'216},
     {"engine.kv_cache_bytes", "Memory for the keys and values of all sequences; 0 decides by context_length.",
      [](Config& c) -> ConfigKey::Target { return &c.engine.kv_cache_bytes; }, 0, std::numeric_limits<int64_t>::max()},
-    {"engine.placement", "Which device runs which part of a model, such as \"layers 0-14 vulkan:0; rest cpu\".",
+    {"engine.placement",
+     "Which device runs which part of a model, such as \"layers 0-14 vulkan:0; rest cpu\"; \"auto\": by predicted "
+     "cost.",
      [](Config& c) -> ConfigKey::Target { return &c.engine.placement; }},
     {"engine.deterministic", "Prompts and answers in one numerics class; refuses placements that mix them.",
      [](Config& c) -> ConfigKey::Target { return &c.engine.deterministic; }},

@@ -13,6 +13,7 @@
 #include "device/machine.h"
 #include "kernels/kernels.h"
 #include "runtime/event_queue.h"
+#include "runtime/profile/planner.h"
 #include "scheduler/scheduler.h"
 
 namespace lem {
@@ -208,6 +209,7 @@ class LocalService::Impl {
   struct Slot {
     ModelInfo info;
     std::unique_ptr<Model> model;
+    Placement placement;
     std::unique_ptr<Engine> engine;
   };
   struct Job {
@@ -270,8 +272,12 @@ class LocalService::Impl {
       memory_ = std::move(memory);
     }
     const DeviceHost host{pool_, kernels_, *memory_, options_.cache_folder};
-    std::vector<std::string> ids = options_.engine.placement.DeviceIds();
-    if (std::ranges::find(ids, "cpu") == ids.end()) ids.insert(ids.begin(), "cpu");
+    std::vector<std::string> ids = {"cpu"};
+    for (const auto& slot : slots_) {
+      for (const std::string& id : slot->placement.DeviceIds()) {
+        if (std::ranges::find(ids, id) == ids.end()) ids.push_back(id);
+      }
+    }
     for (const std::string& id : ids) {
       LEM_ASSIGN_OR_RETURN(std::unique_ptr<Device> device, OpenDevice(id, host));
       const std::lock_guard lock(mutex_);
@@ -281,14 +287,17 @@ class LocalService::Impl {
   }
 
   void LoadAll() {
+    std::vector<Status> opened;
+    for (const auto& slot : slots_) opened.push_back(OpenModel(*slot));
     const Status devices = OpenDevices();
-    for (const auto& slot : slots_) {
+    for (size_t i = 0; i < slots_.size(); ++i) {
+      Slot* const slot = slots_[i].get();
       {
         const std::lock_guard lock(mutex_);
         if (stopping_) return;
       }
       const Clock::time_point begin = Clock::now();
-      Status status = devices.ok() ? Load(*slot) : devices;
+      Status status = !opened[i].ok() ? opened[i] : !devices.ok() ? devices : Load(*slot);
       const std::lock_guard lock(mutex_);
       if (status.ok()) {
         slot->info.state = ModelState::kReady;
@@ -301,9 +310,30 @@ class LocalService::Impl {
     }
   }
 
-  Status Load(Slot& slot) {
+  // Maps the model, and decides where it will run.
+  Status OpenModel(Slot& slot) {
+    slot.placement = options_.engine.placement;
     LEM_ASSIGN_OR_RETURN(slot.model, LoadModel(slot.info.path));
-    LEM_ASSIGN_OR_RETURN(slot.engine, Engine::Create(*slot.model, devices_, *memory_, kernels_, options_.engine));
+    if (!options_.choose_placement) return OkStatus();
+    LEM_ASSIGN_OR_RETURN(slot.placement, ChoosePlacement(*slot.model));
+    LogInfo("model {} is placed by predicted cost: {}", slot.info.id, FormatPlacement(slot.placement));
+    return OkStatus();
+  }
+
+  // For a request of common lengths.
+  Result<Placement> ChoosePlacement(const Model& model) const {
+    constexpr RequestShape kCommon{.prompt_tokens = 512, .max_tokens = 256};
+    LEM_ASSIGN_OR_RETURN(const MeasuredMachine machine, KnownMachine(options_.profiles_folder, DeviceClock::kWall));
+    LEM_ASSIGN_OR_RETURN(const CostModel costs, machine.MakeCostModel());
+    LEM_ASSIGN_OR_RETURN(const ModelWork work, WorkOfModel(model));
+    LEM_ASSIGN_OR_RETURN(PlanDecision decision, SearchPlacement(costs, work, kCommon));
+    return std::move(decision.best.placement);
+  }
+
+  Status Load(Slot& slot) {
+    EngineOptions options = options_.engine;
+    options.placement = slot.placement;
+    LEM_ASSIGN_OR_RETURN(slot.engine, Engine::Create(*slot.model, devices_, *memory_, kernels_, options));
     const std::lock_guard lock(mutex_);
     const Model& model = *slot.model;
     slot.info.architecture = model.config.architecture;
@@ -486,6 +516,16 @@ class LocalService::Impl {
 
   std::thread engine_thread_, loader_thread_;
 };
+
+Status SetPlacement(std::string_view text, LocalServiceOptions& options) {
+  options.choose_placement = text == "auto";
+  if (options.choose_placement) {
+    options.profiles_folder = ProfilesFolder();
+    return OkStatus();
+  }
+  LEM_ASSIGN_OR_RETURN(options.engine.placement, ParsePlacement(text));
+  return OkStatus();
+}
 
 LocalService::LocalService(LocalServiceOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
 LocalService::~LocalService() = default;

@@ -70,7 +70,7 @@ struct Kinds {
   std::string prefill, decode;
 };
 Kinds PlanKinds(std::string_view soc, std::string_view model, int64_t prompt_tokens, int64_t max_tokens,
-                Goal goal = Goal::kLatency, PowerSource power = PowerSource::kUnknown) {
+                Goal goal = Goal::kLatency, PowerSource power = PowerSource::kUnavailable) {
   const CostModel costs = *CostModel::Create(**FindSoc(soc), power);
   const ModelWork work = WorkOfShape(**FindModelShape(model), **FindQuant("q4_k_m"));
   const PlanDecision decision =

@@ -54,7 +54,7 @@ constexpr double kSpecLogError = 0.17, kGuessLogError = 0.35;
 struct SocRow {
   std::string soc, device, kind, memory, power_source, basis;
   std::optional<double> fp16, int8, effective, bandwidth, soc_bandwidth, launch_us, power_w;
-  PowerSource source = PowerSource::kUnknown;
+  PowerSource source = PowerSource::kUnavailable;
   std::string where;
 };
 
@@ -154,13 +154,13 @@ class Guesser {
 
   struct Power {
     double watts = 0;
-    PowerSource source = PowerSource::kUnknown;
+    PowerSource source = PowerSource::kUnavailable;
   };
   // From a device of the same kind, in proportion to a third device that both SoCs know the watts of.
   std::optional<Power> Watts(const SocRow& row) const {
-    const SocRow* const known = Known(row.soc, PowerSource::kUnknown, "");
+    const SocRow* const known = Known(row.soc, PowerSource::kUnavailable, "");
     const SocRow* const donor = Nearest(row, [&](const SocRow& r) {
-      return r.power_w && r.source != PowerSource::kUnknown && (known == nullptr || r.source == known->source);
+      return r.power_w && r.source != PowerSource::kUnavailable && (known == nullptr || r.source == known->source);
     });
     if (donor == nullptr) return std::nullopt;
     Power power{*donor->power_w, donor->source};
@@ -187,8 +187,8 @@ class Guesser {
   // A device of the SoC whose watts are known; any source and any kind if not given.
   const SocRow* Known(std::string_view soc, PowerSource source, std::string_view kind) const {
     const auto found = std::ranges::find_if(rows_, [&](const SocRow& r) {
-      return r.soc == soc && r.power_w && r.source != PowerSource::kUnknown &&
-             (source == PowerSource::kUnknown || r.source == source) && (kind.empty() || r.kind == kind);
+      return r.soc == soc && r.power_w && r.source != PowerSource::kUnavailable &&
+             (source == PowerSource::kUnavailable || r.source == source) && (kind.empty() || r.kind == kind);
     });
     return found == rows_.end() ? nullptr : &*found;
   }
@@ -245,9 +245,9 @@ Result<DeviceProfile> MakeDevice(const SocRow& row, const Guesser& guesser) {
   device.expert_gemm_share = prior.expert_gemm_share;
   device.log_error = device.Guessed("effective_gemm_tflops") ? kGuessLogError : kSpecLogError;
   device.power = {.source = row.source, .busy_w = row.power_w.value_or(0)};
-  if (!row.power_w || row.source == PowerSource::kUnknown) {
+  if (!row.power_w || row.source == PowerSource::kUnavailable) {
     const std::optional<Guesser::Power> power = guesser.Watts(row);
-    device.power = {.source = power ? power->source : PowerSource::kUnknown, .busy_w = power ? power->watts : 0};
+    device.power = {.source = power ? power->source : PowerSource::kUnavailable, .busy_w = power ? power->watts : 0};
     device.guesses.emplace_back("power_w");
   }
   return device;

@@ -104,20 +104,6 @@ struct Channel {
 
 }  // namespace
 
-std::string_view PowerSourceName(PowerSource source) {
-  switch (source) {
-    case PowerSource::kUnavailable:
-      return "unavailable";
-    case PowerSource::kRail:
-      return "rail";
-    case PowerSource::kPackage:
-      return "package";
-    case PowerSource::kBoard:
-      return "board";
-  }
-  return "unavailable";
-}
-
 PowerSensor UnreadableSensor(std::string id, std::string covers, Status why) {
   PowerSensor sensor;
   sensor.id = std::move(id);

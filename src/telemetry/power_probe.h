@@ -18,17 +18,9 @@
 #include <string_view>
 #include <vector>
 
+#include "telemetry/power_source.h"
+
 namespace lem {
-
-enum class PowerSource : uint8_t {
-  kUnavailable,  // no number; the reading says why
-  kRail,         // one supply line or domain of a chip: cores, NPU, memory
-  kPackage,      // a whole chip: every processor in it and its caches
-  kBoard,        // a card or the machine, with memory and losses of conversion
-};
-
-// "unavailable", "rail", "package", "board".
-std::string_view PowerSourceName(PowerSource source);
 
 struct PowerReading {
   std::string id;      // stable on one machine: "rapl:package-0", "amdgpu:0000:03:00.0"

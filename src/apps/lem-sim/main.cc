@@ -11,9 +11,9 @@
 #include <exception>
 #include <filesystem>
 
-#include "apps/lem-sim/plan_output.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "scheduler/plan_report.h"
 #include "simulator/csv.h"
 #include "simulator/llm_points.h"
 #include "simulator/model_shapes.h"
@@ -37,7 +37,7 @@ Status RunPlan(const PlanArguments& arguments, bool json) {
   LEM_ASSIGN_OR_RETURN(const QuantBits* quant, FindQuant(arguments.quant));
   SearchOptions options{.max_ttft_ms = arguments.max_ttft_ms, .max_tpot_ms = arguments.max_tpot_ms};
   LEM_ASSIGN_OR_RETURN(options.goal, ParseGoal(arguments.goal));
-  PowerSource power = PowerSource::kUnknown;
+  PowerSource power = PowerSource::kUnavailable;
   if (!arguments.power.empty()) {
     LEM_ASSIGN_OR_RETURN(power, ParsePowerSource(arguments.power));
   }

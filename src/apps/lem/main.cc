@@ -41,6 +41,8 @@ int Main(int argc, char** argv) {
   RegisterRun(app, action);
   RegisterTokenize(app, action);
   RegisterServe(app, action);
+  RegisterProfile(app, action);
+  RegisterExplain(app, action);
   RegisterDoctor(app, action);
   try {
     app.parse(argc, argv);

@@ -101,7 +101,7 @@ Status Run(RunFlags flags) {
   options.models = {{model.id, model.path}};
   options.num_threads = flags.threads;
   options.engine.context_length = flags.context_length;
-  LEM_ASSIGN_OR_RETURN(options.engine.placement, ParsePlacement(flags.placement));
+  LEM_TRY(SetPlacement(flags.placement, options));
   // One who names devices for a single answer wants it from them, and one who says "handover" wants it to begin at
   // once.
   options.engine.wait_for_devices = !options.engine.placement.handover;
@@ -140,8 +140,10 @@ void RegisterRun(CLI::App& app, Action& action) {
   command->add_option("--context-length", flags->context_length, "Longest prompt and answer in tokens; 0 = the model's")
       ->check(CLI::NonNegativeNumber);
   command
-      ->add_option("--placement", flags->placement,
-                   "Which device runs which part of the model, such as \"layers 0-14 vulkan:0; rest cpu\"")
+      ->add_option(
+          "--placement", flags->placement,
+          "Which device runs which part of the model, such as \"layers 0-14 vulkan:0; rest cpu\"; \"auto\": by "
+          "predicted cost (`lem explain`)")
       ->capture_default_str();
   command->add_flag("--deterministic", flags->deterministic,
                     "Prompts and answers in one numerics class; refuses placements that mix them");

@@ -171,7 +171,7 @@ Status Serve(const ServeFlags& flags) {
   service_options.num_threads = static_cast<int32_t>(config.engine.threads);
   service_options.engine.context_length = config.engine.context_length;
   service_options.engine.kv_cache_bytes = static_cast<uint64_t>(config.engine.kv_cache_bytes);
-  LEM_ASSIGN_OR_RETURN(service_options.engine.placement, ParsePlacement(config.engine.placement));
+  LEM_TRY(SetPlacement(config.engine.placement, service_options));
   service_options.engine.deterministic = config.engine.deterministic;
   service_options.cache_folder = CacheDir();
   ApiServerOptions server_options;

@@ -58,7 +58,7 @@ inline constexpr double kP90 = 1.2816;
 class CostModel {
  public:
   // Errors: those of CheckProfile. Joules are told as `source` would read them (ViewPower).
-  static Result<CostModel> Create(const MachineProfile& machine, PowerSource source = PowerSource::kUnknown);
+  static Result<CostModel> Create(const MachineProfile& machine, PowerSource source = PowerSource::kUnavailable);
 
   const MachineProfile& machine() const { return view_.machine; }
   const PowerView& power() const { return view_; }

@@ -119,7 +119,7 @@ TEST(CostModelTest, WattsOfDifferentSourcesAreNotMixed) {
   EXPECT_EQ(rail.device(1).power.source, PowerSource::kModelled);
   EXPECT_EQ(rail.IdleWatts(), 0);
   // As the package sees it, the base is there whoever works; by default, too, since sources differ.
-  for (const PowerSource source : {PowerSource::kPackage, PowerSource::kUnknown}) {
+  for (const PowerSource source : {PowerSource::kPackage, PowerSource::kUnavailable}) {
     const CostModel package = *CostModel::Create(machine, source);
     EXPECT_EQ(package.power().source, PowerSource::kPackage);
     EXPECT_DOUBLE_EQ(package.BusyJoules(0, 1000) + package.IdleWatts(), 24);

@@ -1,15 +1,10 @@
 #include "scheduler/cost/device_profile.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <cmath>
-#include <iterator>
 
 namespace lem {
 namespace {
-
-constexpr std::string_view kSourceNames[] = {"unknown", "rail", "package", "board", "modelled"};
 
 const GemmCurve* FindCurve(const std::vector<GemmCurve>& curves, std::string_view weights) {
   const GemmCurve* any = nullptr;
@@ -35,16 +30,6 @@ double ToRail(const DevicePower& power, double base_w) {
 bool IsPackage(PowerSource source) { return source == PowerSource::kPackage || source == PowerSource::kBoard; }
 
 }  // namespace
-
-std::string_view PowerSourceName(PowerSource source) { return kSourceNames[static_cast<size_t>(source)]; }
-
-Result<PowerSource> ParsePowerSource(std::string_view name) {
-  const auto* const found = std::ranges::find(kSourceNames, name);
-  if (found == std::end(kSourceNames)) {
-    return InvalidArgument("'{}' is no source of power readings; allowed: {}", name, fmt::join(kSourceNames, ", "));
-  }
-  return static_cast<PowerSource>(found - kSourceNames);
-}
 
 bool DeviceProfile::Guessed(std::string_view field) const { return std::ranges::find(guesses, field) != guesses.end(); }
 
@@ -90,17 +75,17 @@ bool MachineProfile::OneSpace() const {
 
 PowerView ViewPower(MachineProfile machine, PowerSource source) {
   PowerView view{.source = source, .known = true};
-  if (source == PowerSource::kUnknown) {
+  if (source == PowerSource::kUnavailable) {
     for (const DeviceProfile& device : machine.devices) {
       const PowerSource its = device.power.source;
-      if (its == PowerSource::kUnknown) continue;
-      view.source = view.source == PowerSource::kUnknown || view.source == its ? its : PowerSource::kPackage;
+      if (its == PowerSource::kUnavailable) continue;
+      view.source = view.source == PowerSource::kUnavailable || view.source == its ? its : PowerSource::kPackage;
     }
   }
   for (DeviceProfile& device : machine.devices) {
     DevicePower& power = device.power;
     view.known &= power.busy_w > 0 || power.j_per_mac > 0;
-    if (power.source == view.source || power.source == PowerSource::kUnknown) {
+    if (power.source == view.source || power.source == PowerSource::kUnavailable) {
       // A package reading holds the base already: it is booked once for the machine.
       if (power.source == PowerSource::kPackage) power.busy_w = ToRail(power, machine.base_w);
       continue;

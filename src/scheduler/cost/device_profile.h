@@ -12,20 +12,9 @@
 
 #include "base/status.h"
 #include "graph/plan.h"
+#include "telemetry/power_source.h"
 
 namespace lem {
-
-// Where watts were read. Readings of different sources differ by up to 10x and are never compared as they are.
-enum class PowerSource : uint8_t {
-  kUnknown,
-  kRail,      // the device's own supply
-  kPackage,   // everything on the chip, memory controller included
-  kBoard,     // a card with its memory and its regulators
-  kModelled,  // converted from another source or taken from a device of the same kind
-};
-std::string_view PowerSourceName(PowerSource source);  // "unknown", "rail", "package", "board", "modelled"
-// Errors: InvalidArgument naming the sources.
-Result<PowerSource> ParsePowerSource(std::string_view name);
 
 // Rate of matrix products of so many rows.
 struct RatePoint {
@@ -40,7 +29,7 @@ struct GemmCurve {
 };
 
 struct DevicePower {
-  PowerSource source = PowerSource::kUnknown;
+  PowerSource source = PowerSource::kUnavailable;
   double idle_w = 0;     // while it waits
   double busy_w = 0;     // while it works, idle_w included; 0 = not known
   double j_per_mac = 0;  // beside idle_w, in place of busy_w where both are known
@@ -113,12 +102,12 @@ struct MachineProfile {
 
 // The same machine with the watts of every device as `source` would tell them. A package reading is the rail's plus
 // base_w, which the machine then takes as a whole while anything runs; converted watts are marked kModelled.
-// With kUnknown: the source that all devices share if there is one, else package.
+// With kUnavailable: the source that all devices share if there is one, else package.
 struct PowerView {
   MachineProfile machine;
-  PowerSource source = PowerSource::kUnknown;  // of all joules that come out
-  bool converted = false;                      // some watts were read elsewhere
-  bool known = false;                          // every device has watts
+  PowerSource source = PowerSource::kUnavailable;  // of all joules that come out
+  bool converted = false;                          // some watts were read elsewhere
+  bool known = false;                              // every device has watts
 };
 PowerView ViewPower(MachineProfile machine, PowerSource source);
 

@@ -1,4 +1,4 @@
-#include "apps/lem-sim/plan_output.h"
+#include "scheduler/plan_report.h"
 
 #include <fmt/ranges.h>
 

@@ -1,0 +1,186 @@
+#include "runtime/profile/measured_machine.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+
+#include "base/file.h"
+#include "device/cpu/cpu_device.h"
+#include "device/testing/shadow_device.h"
+#include "runtime/profile/planner.h"
+
+namespace lem {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+constexpr double kLaunchMs = 0.05;
+
+ProbeShape ShapeOf(int64_t hidden) {
+  return {.weights = DType::kQ4_K,
+          .num_layers = 1,
+          .hidden_size = hidden,
+          .intermediate_size = hidden * 11 / 4,
+          .num_heads = hidden / 64,
+          .num_kv_heads = hidden / 256,
+          .head_dim = 64,
+          .vocab_size = 8192};
+}
+
+// A made-up device: bound by bandwidth for few rows and by arithmetic for many, with a lower rate for attention.
+double TrueMs(const ProbeShape& shape, Part part, const StepShape& step, double slowness) {
+  constexpr double kFlopsAMs = 400e6, kBytesAMs = 20e6;
+  const ModelWork work = WorkOfProbe(shape);
+  const PartWork& own = *std::ranges::find(work.classes, part, &PartWork::part);
+  const double rows = part == Part::kHead ? step.sequences : step.rows;
+  const double products = std::max(own.flops_per_row * rows / kFlopsAMs, own.weight_bytes / kBytesAMs);
+  const double attention = own.flops_per_pair * step.context * step.rows / (0.3 * kFlopsAMs);
+  return kLaunchMs + slowness * (products + attention);
+}
+
+DeviceMeasurements Measure(const std::string& id, double slowness) {
+  DeviceMeasurements device{.device_id = id, .launch_ms = kLaunchMs, .virtual_launch_ms = kLaunchMs};
+  for (const int64_t hidden : {512, 1024, 2048}) {
+    for (const double rows : {1, 4, 16, 64, 128, 256}) {
+      for (const double context : {8, 512, 2048}) {
+        const bool decode = rows <= 16;
+        const StepShape step{decode ? Phase::kDecode : Phase::kPrefill, rows, decode ? rows : 1, context};
+        for (const Part part : {Part::kEmbedding, Part::kAttention, Part::kFeedForward, Part::kHead}) {
+          const double ms = TrueMs(ShapeOf(hidden), part, step, slowness);
+          device.parts.push_back({ShapeOf(hidden), part, step, ms, id == "npu-emu" ? ms / 100 : 0});
+        }
+      }
+    }
+  }
+  return device;
+}
+
+DeviceCaps CapsOf(const std::string& id) {
+  DeviceCaps caps;
+  caps.id = id;
+  caps.name = "made up";
+  caps.emulated = id == "npu-emu";
+  return caps;
+}
+
+MeasuredMachine TwoDevices(DeviceClock clock) {
+  return *MachineFrom({Measure("cpu", 1), Measure("npu-emu", 3)}, {CapsOf("cpu"), CapsOf("npu-emu")}, clock);
+}
+
+TEST(MeasuredMachineTest, PredictsWhatWasNotMeasured) {
+  const MeasuredMachine machine = TwoDevices(DeviceClock::kWall);
+  const CostModel costs = *machine.MakeCostModel();
+  double error = 0;
+  int count = 0;
+  for (const int64_t hidden : {768, 1536}) {
+    for (const StepShape& step : {StepShape{Phase::kDecode, 1, 1, 300}, StepShape{Phase::kDecode, 8, 8, 1000},
+                                  StepShape{Phase::kPrefill, 100, 1, 50}, StepShape{Phase::kPrefill, 200, 1, 1200}}) {
+      const ModelWork work = WorkOfProbe(ShapeOf(hidden));
+      for (const Part part : {Part::kAttention, Part::kFeedForward}) {
+        const PartWork& own = *std::ranges::find(work.classes, part, &PartWork::part);
+        const double truth = TrueMs(ShapeOf(hidden), part, step, 1) - kLaunchMs;
+        error += std::abs(costs.Predict(0, work, own, step).ms() / truth - 1);
+        ++count;
+      }
+    }
+  }
+  EXPECT_LT(error / count, 0.15);
+  EXPECT_LT(machine.fit_error[0], 0.1);
+}
+
+TEST(MeasuredMachineTest, ThePlannerTakesTheFasterDevice) {
+  const ModelWork work = WorkOfProbe(ShapeOf(1024));
+  const auto best = [&](DeviceClock clock) {
+    MeasuredMachine machine = TwoDevices(clock);
+    machine.profile.corun_slowdown = 2;  // they share processors: halves of a product gain nothing
+    const CostModel costs = *machine.MakeCostModel();
+    return FormatPlacement(SearchPlacement(costs, work, {.prompt_tokens = 256, .max_tokens = 64})->best.placement);
+  };
+  EXPECT_EQ(best(DeviceClock::kWall), "all cpu");
+  EXPECT_EQ(best(DeviceClock::kVirtual), "all npu-emu") << "the emulated device, at the speed it is a model of";
+}
+
+TEST(MeasuredMachineTest, ReadsBackWhatItWrote) {
+  const fs::path folder = fs::temp_directory_path() / fmt::format("lem-measured-machine-test-{}", ::getpid());
+  EXPECT_EQ(LoadMachine(folder, DeviceClock::kWall).status().code(), StatusCode::kNotFound);
+  EXPECT_EQ(KnownMachine(folder, DeviceClock::kWall)->profile.source, "priors");
+  MeasuredMachine machine = TwoDevices(DeviceClock::kWall);
+  machine.reference_ms = 3;
+  machine.profile.corun_slowdown = 1.5;
+  ASSERT_TRUE(SaveMachine(machine, folder, DeviceClock::kWall).ok());
+  const MeasuredMachine read = *KnownMachine(folder, DeviceClock::kWall);
+  EXPECT_EQ(read.reference_ms, 3);
+  EXPECT_EQ(read.profile.corun_slowdown, 1.5);
+  const CostModel before = *machine.MakeCostModel(), after = *read.MakeCostModel();
+  const ModelWork work = WorkOfProbe(ShapeOf(768));
+  for (int device = 0; device < 2; ++device) {
+    for (const PartWork& part : work.classes) {
+      const StepShape step{Phase::kPrefill, 40, 1, 20};
+      const double expected = before.Predict(device, work, part, step).ms();
+      EXPECT_NEAR(after.Predict(device, work, part, step).ms(), expected, 1e-4 * expected);
+    }
+    EXPECT_EQ(after.LaunchMs(device, Phase::kDecode), before.LaunchMs(device, Phase::kDecode));
+  }
+  EXPECT_EQ(LoadMachine(folder, DeviceClock::kVirtual).status().code(), StatusCode::kNotFound);
+  ASSERT_TRUE(WriteFileAtomic(ProfilePath(folder, DeviceClock::kWall), R"({"format":1,"machine":7})").ok());
+  EXPECT_THAT(KnownMachine(folder, DeviceClock::kWall).status().message(), HasSubstr(folder.string()));
+  fs::remove_all(folder);
+}
+
+TEST(MeasuredMachineTest, ProfilesOfOtherFormsAreErrors) {
+  const std::string good = WriteMachine(TwoDevices(DeviceClock::kWall));
+  EXPECT_TRUE(ReadMachine(good).ok());
+  for (const char* text : {"", "[]", "{}", R"({"format":2})", R"({"format":"1"})"}) {
+    EXPECT_EQ(ReadMachine(text).status().code(), StatusCode::kInvalidArgument) << text;
+  }
+  for (size_t cut = 1; cut < good.size(); cut += good.size() / 97) EXPECT_FALSE(ReadMachine(good.substr(0, cut)).ok());
+}
+
+TEST(MeasuredMachineTest, TheIdentityStaysTheSame) {
+  EXPECT_EQ(MachineIdentity(), MachineIdentity());
+  EXPECT_EQ(MachineIdentity().size(), 16u);
+}
+
+TEST(MeasuredMachineTest, TooLittleIsAnError) {
+  DeviceMeasurements nothing{.device_id = "cpu", .launch_ms = 1, .virtual_launch_ms = 0, .parts = {}};
+  EXPECT_EQ(MachineFrom({nothing}, {CapsOf("cpu")}, DeviceClock::kWall).status().code(),
+            StatusCode::kFailedPrecondition);
+}
+
+// The real thing, for a moment: every part is measured, also behind copies.
+TEST(DeviceProfilerTest, MeasuresDevicesThroughTheirInterface) {
+  ThreadPool pool(2);
+  const auto memory = std::move(*MemoryManager::Create());
+  DeviceRegistry devices;
+  devices.Add(MakeCpuDevice(pool, BestKernelTable()));
+  Device& cpu = *devices.devices().front();
+  devices.Add(std::make_unique<ShadowDevice>("far", cpu, *memory));
+  Device& far = *devices.devices().back();
+  int num_reports = 0;
+  const ProfilerOptions options{
+      .seconds_per_device = 0.3, .max_models = 1, .on_progress = [&](const std::string&, double share) {
+        EXPECT_GE(share, 0);
+        ++num_reports;
+      }};
+  for (Device* device : {&cpu, &far}) {
+    const Result<DeviceMeasurements> measured = MeasureDevice(*device, devices, *memory, options);
+    ASSERT_TRUE(measured.ok()) << measured.status().ToString();
+    EXPECT_GT(measured->launch_ms, 0);
+    for (const Part part : {Part::kEmbedding, Part::kAttention, Part::kFeedForward, Part::kHead}) {
+      EXPECT_TRUE(std::ranges::any_of(
+          measured->parts, [&](const PartMeasurement& m) { return m.part == part && m.ms > 0 && m.virtual_ms == 0; }));
+    }
+  }
+  EXPECT_GT(num_reports, 0);
+  const Result<double> joint = MeasureJoint(far, cpu, devices, *memory);
+  ASSERT_TRUE(joint.ok()) << joint.status().ToString();
+  EXPECT_GE(*joint, 1);
+  EXPECT_LE(*joint, 2);
+  EXPECT_GT(ReferenceMs(pool), 0);
+}
+
+}  // namespace
+}  // namespace lem

@@ -1,0 +1,46 @@
+#include "runtime/profile/planner.h"
+
+#include "base/cpu_info.h"
+
+namespace lem {
+namespace {
+
+// The CPU by rules of thumb: with nothing measured there is nothing to choose between.
+MeasuredMachine GuessedMachine() {
+  constexpr double kGflopsACore = 40, kOneRowGflopsACore = 10;
+  const CpuInfo& cpu = GetCpuInfo();
+  DeviceProfile device;
+  device.id = device.kind = "cpu";
+  device.name = cpu.brand;
+  device.gemm = {{"", {{1, kOneRowGflopsACore * 1e-3 * cpu.num_cpus}, {128, kGflopsACore * 1e-3 * cpu.num_cpus}}}};
+  device.bandwidth_gbs = 10;
+  device.launch_us = 5;
+  device.log_error = 0.7;
+  device.guesses = {"everything: run `lem profile`"};
+  MeasuredMachine machine;
+  machine.profile.id = MachineIdentity();
+  machine.profile.source = "priors";
+  machine.profile.devices = {std::move(device)};
+  machine.residuals.resize(1);
+  machine.fit_error.resize(1);
+  return machine;
+}
+
+}  // namespace
+
+Result<ModelWork> WorkOfModel(const Model& model) {
+  std::vector<uint64_t> bytes;
+  bytes.reserve(model.bound_weights.size());
+  for (const WeightHandle handle : model.bound_weights) bytes.push_back(model.weights.host_bytes(handle).size());
+  LEM_ASSIGN_OR_RETURN(ModelWork work, WorkOfGraph(model.graph, bytes, model.quantization));
+  if (!model.config.name.empty()) work.name = model.config.name;
+  return work;
+}
+
+Result<MeasuredMachine> KnownMachine(const std::filesystem::path& folder, DeviceClock clock) {
+  Result<MeasuredMachine> machine = LoadMachine(folder, clock);
+  if (machine.ok() || machine.status().code() != StatusCode::kNotFound) return machine;
+  return GuessedMachine();
+}
+
+}  // namespace lem

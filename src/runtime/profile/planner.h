@@ -1,0 +1,17 @@
+// Chooses placements for loaded models on this machine, from what `lem profile` measured.
+#pragma once
+
+#include "models/model.h"
+#include "runtime/profile/measured_machine.h"
+#include "scheduler/placement_search.h"
+
+namespace lem {
+
+// Errors: as WorkOfGraph.
+Result<ModelWork> WorkOfModel(const Model& model);
+
+// The machine as it was measured or, without a measurement, the CPU alone by a guess that says so.
+// Errors: of a profile that cannot be read, with its path.
+Result<MeasuredMachine> KnownMachine(const std::filesystem::path& folder, DeviceClock clock);
+
+}  // namespace lem
