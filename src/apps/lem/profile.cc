@@ -56,7 +56,8 @@ Status Profile(const ProfileFlags& flags) {
     for (const DeviceCaps& caps : ListDevices(kernels).devices) ids.push_back(caps.id);
   }
   DeviceRegistry devices;
-  if (std::ranges::find(ids, "cpu") == ids.end()) ids.insert(ids.begin(), "cpu");
+  std::erase(ids, "cpu");
+  ids.insert(ids.begin(), "cpu");  // what the others are compared with
   std::vector<DeviceMeasurements> measured;
   double corun_slowdown = 1;
   const double reference_ms = ReferenceMs(pool);
@@ -64,7 +65,10 @@ Status Profile(const ProfileFlags& flags) {
   for (const std::string& id : ids) {
     LEM_ASSIGN_OR_RETURN(std::unique_ptr<Device> device, OpenDevice(id, host));
     devices.Add(std::move(device));
-    Device& opened = *devices.devices().back();
+  }
+  for (const auto& device : devices.devices()) {
+    Device& opened = *device;
+    const std::string& id = opened.caps().id;
     const ProfilerOptions options{.seconds_per_device = flags.seconds, .on_progress = ShowProgress};
     Result<DeviceMeasurements> result = MeasureDevice(opened, devices, *memory, options);
     if (::isatty(STDERR_FILENO) != 0) fmt::print(stderr, "\r\033[K");
