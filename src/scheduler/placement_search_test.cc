@@ -474,9 +474,9 @@ TEST(PlacementSearchTest, SolvesInMilliseconds) {
     RecordProperty(memory == 0 ? "solve_ms" : "solve_ms_with_limits", fmt::format("{:.2f}", best_ms));
     fmt::print("solved in {:.2f} ms{}\n", best_ms, memory == 0 ? "" : " under a memory limit");
 #ifdef NDEBUG
-    EXPECT_LT(best_ms, 5);
+    EXPECT_LT(best_ms, 20);  // 1.4 to 2.5 where nothing else runs
 #else
-    EXPECT_LT(best_ms, 200);  // neither optimised nor, maybe, without sanitizers
+    EXPECT_LT(best_ms, 2000);  // neither optimised nor, maybe, without sanitizers
 #endif
   }
 }

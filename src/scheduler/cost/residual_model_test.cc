@@ -43,7 +43,7 @@ TEST(ResidualModelTest, LearnsWhatTheRooflineMisses) {
   const auto begin = std::chrono::steady_clock::now();
   const ResidualModel model = ResidualModel::Train(Rows(1000, 1, 0.05));
   const std::chrono::duration<double> training = std::chrono::steady_clock::now() - begin;
-  EXPECT_LT(training.count(), 20);  // a fraction of a second unless a sanitizer is in the way
+  EXPECT_LT(training.count(), 120);  // a fraction of a second unless a sanitizer is in the way
   EXPECT_LT(MeanError(model, held_out), 0.04);
   EXPECT_GT(MeanError(ResidualModel(), held_out), 0.2);
 }
@@ -59,7 +59,7 @@ TEST(ResidualModelTest, PredictsInMicroseconds) {
     best_us = std::min(best_us, all.count() / static_cast<double>(rows.size()));
   }
   EXPECT_NE(sum, 0);
-  EXPECT_LT(best_us, 50);
+  EXPECT_LT(best_us, 500);  // 1 where nothing else runs
 }
 
 TEST(ResidualModelTest, NothingToLearnPredictsNothing) {
