@@ -288,6 +288,7 @@ class LocalService::Impl {
 
   void LoadAll() {
     std::vector<Status> opened;
+    opened.reserve(slots_.size());
     for (const auto& slot : slots_) opened.push_back(OpenModel(*slot));
     const Status devices = OpenDevices();
     for (size_t i = 0; i < slots_.size(); ++i) {

@@ -142,6 +142,7 @@ class Search {
     LEM_TRY(MakeWeights());
     const Scored decode = Score(decode_table_[0], plan.decode_candidate);
     std::vector<Scored> prefills;
+    prefills.reserve(prefill_tables_.size());
     for (const PhaseTable& table : prefill_tables_) prefills.push_back(Score(table, plan.prefill_candidate));
     for (const Scored& prefill : prefills) Add(prefill, decode);
     if (plans_.empty()) return Unavailable("the plan \"{}\" cannot run now", FormatPlacement(plan.placement));
@@ -249,6 +250,7 @@ Status Search::MakeWeights() {
   if (!std::isfinite(best_ttft)) return Unavailable("no device of machine '{}' can be used", costs_.machine().id);
   std::ranges::sort(chunk_order);
   std::vector<PhaseTable> ordered;
+  ordered.reserve(chunk_order.size());
   for (const auto& [ms, t] : chunk_order) ordered.push_back(std::move(prefill_tables_[t]));
   prefill_tables_.clear();
   for (PhaseTable& table : ordered) prefill_tables_.push_back(std::move(table));
@@ -275,11 +277,11 @@ void Search::VisitThreeRuns(const std::array<int, 3>& devices, const Visit& visi
   Candidate candidate;
   candidate.family = PlanFamily::kThreeLayers;
   candidate.num_runs = 3;
-  candidate.head = static_cast<int8_t>(devices[2]);
+  candidate.head = static_cast<int16_t>(devices[2]);
   const auto cut = [&](int32_t i, int32_t j) -> const Candidate& {
     const std::array<int32_t, 4> ends{0, i, j, n};
     for (size_t r = 0; r < 3; ++r) {
-      const auto device = static_cast<int8_t>(devices[r]);
+      const auto device = static_cast<int16_t>(devices[r]);
       candidate.runs[r] = {ends[r], ends[r + 1], device, device};
     }
     return candidate;

@@ -7,7 +7,7 @@
 namespace lem {
 
 Candidate OnOneDevice(int device, int32_t num_layers) {
-  const auto d = static_cast<int8_t>(device);
+  const auto d = static_cast<int16_t>(device);
   Candidate candidate;
   candidate.runs[0] = {0, num_layers, d, d};
   candidate.head = d;
@@ -15,14 +15,14 @@ Candidate OnOneDevice(int device, int32_t num_layers) {
 }
 
 int Candidate::AttentionOf(int32_t layer) const {
-  for (int8_t i = 0; i < num_runs; ++i) {
+  for (int16_t i = 0; i < num_runs; ++i) {
     if (layer < runs[static_cast<size_t>(i)].end) return runs[static_cast<size_t>(i)].attention;
   }
   return runs[static_cast<size_t>(num_runs - 1)].attention;
 }
 
 int Candidate::FeedForwardOf(int32_t layer) const {
-  for (int8_t i = 0; i < num_runs; ++i) {
+  for (int16_t i = 0; i < num_runs; ++i) {
     if (layer < runs[static_cast<size_t>(i)].end) return runs[static_cast<size_t>(i)].feed_forward;
   }
   return runs[static_cast<size_t>(num_runs - 1)].feed_forward;
@@ -84,7 +84,7 @@ std::vector<PlacementClause> ClausesOf(const Candidate& candidate, const Machine
     case PlanFamily::kThreeLayers:
       // What is left for the last clause must not hold the embedding, which runs first.
       add(Selector::kPart, first.attention).part = Part::kEmbedding;
-      for (int8_t i = 0; i + 1 < candidate.num_runs; ++i) {
+      for (int16_t i = 0; i + 1 < candidate.num_runs; ++i) {
         add_layers(candidate.runs[static_cast<size_t>(i)], candidate.runs[static_cast<size_t>(i)].attention);
       }
       add(Selector::kAll, candidate.head);

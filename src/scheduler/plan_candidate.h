@@ -19,16 +19,16 @@ inline constexpr int kNumPlanFamilies = 5;
 // Layers [begin, end) with their two parts' devices.
 struct LayerRun {
   int32_t begin = 0, end = 0;
-  int8_t attention = 0, feed_forward = 0;
+  int16_t attention = 0, feed_forward = 0;
 };
 
 // One way to run one phase. kRows: `rows_device` has rows_fraction of every matrix, runs[0] the rest.
 struct Candidate {
   PlanFamily family = PlanFamily::kParts;
   std::array<LayerRun, 3> runs;
-  int8_t num_runs = 1;
-  int8_t head = 0;
-  int8_t rows_device = -1;
+  int16_t num_runs = 1;
+  int16_t head = 0;
+  int16_t rows_device = -1;
   double rows_fraction = 0;
 
   // The embedding runs where the first layer's attention does.

@@ -28,7 +28,7 @@ bool PlanMemory::Fits(const Candidate& candidate) const {
   const auto at = [&bytes](int device) -> double& { return bytes[static_cast<size_t>(device)]; };
   at(candidate.embedding()) += model_.classes[static_cast<size_t>(model_.embedding)].memory_bytes;
   at(candidate.head) += model_.classes[static_cast<size_t>(model_.head)].memory_bytes;
-  for (int8_t i = 0; i < candidate.num_runs; ++i) {
+  for (int16_t i = 0; i < candidate.num_runs; ++i) {
     const LayerRun& run = candidate.runs[static_cast<size_t>(i)];
     const auto begin = static_cast<size_t>(run.begin), end = static_cast<size_t>(run.end);
     at(run.attention) += attention_bytes_[end] - attention_bytes_[begin] +

@@ -47,6 +47,7 @@ void WritePlan(JsonWriter& out, const RequestPlan& plan, const PlanReport& repor
 
 std::string Device(const PlanReport& report, const PhasePlan& plan) {
   std::vector<std::string> ids;
+  ids.reserve(plan.shares.size());
   for (const DeviceShare& share : plan.shares) {
     ids.push_back(
         fmt::format("{} {:.0f} %", report.costs.device(share.device).id, 100 * share.share_ms / plan.work_ms));

@@ -48,8 +48,8 @@ void CandidateSpace::VisitParts(const Visit& visit) const {
       for (int h = 0; h < num_devices() && CanRun(f, Part::kFeedForward); ++h) {
         if (!CanRun(h, Part::kHead)) continue;
         Candidate candidate = OnOneDevice(a, num_layers_);
-        candidate.runs[0].feed_forward = static_cast<int8_t>(f);
-        candidate.head = static_cast<int8_t>(h);
+        candidate.runs[0].feed_forward = static_cast<int16_t>(f);
+        candidate.head = static_cast<int16_t>(h);
         visit(candidate);
       }
     }
@@ -60,7 +60,7 @@ template <typename Visit, typename VisitThree>
 void CandidateSpace::VisitSplits(const Visit& visit, const VisitThree& visit_three) const {
   const int32_t n = num_layers_;
   const auto run = [](int32_t begin, int32_t end, int device) {
-    return LayerRun{begin, end, static_cast<int8_t>(device), static_cast<int8_t>(device)};
+    return LayerRun{begin, end, static_cast<int16_t>(device), static_cast<int16_t>(device)};
   };
   for (int a = 0; a < num_devices(); ++a) {
     if (!CanRunLayers(a) || !CanRun(a, Part::kEmbedding)) continue;
@@ -71,8 +71,8 @@ void CandidateSpace::VisitSplits(const Visit& visit, const VisitThree& visit_thr
       for (int32_t k = 1; k < n; ++k) {
         if (CanRun(a, Part::kHead)) {
           candidate.family = PlanFamily::kPartialFeedForward;
-          candidate.head = static_cast<int8_t>(a);
-          candidate.runs[0] = {0, k, static_cast<int8_t>(a), static_cast<int8_t>(b)};
+          candidate.head = static_cast<int16_t>(a);
+          candidate.runs[0] = {0, k, static_cast<int16_t>(a), static_cast<int16_t>(b)};
           candidate.runs[1] = run(k, n, a);
           visit(candidate);
         }
@@ -81,7 +81,7 @@ void CandidateSpace::VisitSplits(const Visit& visit, const VisitThree& visit_thr
         candidate.runs[0] = run(0, k, a);
         candidate.runs[1] = run(k, n, b);
         for (const int head : {a, b}) {
-          candidate.head = static_cast<int8_t>(head);
+          candidate.head = static_cast<int16_t>(head);
           if (CanRun(head, Part::kHead)) visit(candidate);
         }
       }
@@ -100,7 +100,7 @@ void CandidateSpace::VisitRows(const FractionsOf& fractions_of, const Visit& vis
       if (rest == rows || !CanRunAll(rest) || !CanRunLayers(rows) || !CanRun(rows, Part::kHead)) continue;
       Candidate candidate = OnOneDevice(rest, num_layers_);
       candidate.family = PlanFamily::kRows;
-      candidate.rows_device = static_cast<int8_t>(rows);
+      candidate.rows_device = static_cast<int16_t>(rows);
       for (const double fraction : fractions_of(rest, rows)) {
         candidate.rows_fraction = fraction;
         visit(candidate);

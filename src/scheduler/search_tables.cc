@@ -137,7 +137,7 @@ PhaseCost PhaseTable::Evaluate(const Candidate& candidate) const {
   int at = candidate.embedding();
   work(at, device_of(at).embedding, {});
   cost.switch_ms += device_of(at).launch_ms;
-  for (int8_t i = 0; i < candidate.num_runs; ++i) {
+  for (int16_t i = 0; i < candidate.num_runs; ++i) {
     const LayerRun& run = candidate.runs[static_cast<size_t>(i)];
     const DeviceTable& attention = device_of(run.attention);
     const DeviceTable& feed_forward = device_of(run.feed_forward);

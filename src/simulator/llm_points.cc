@@ -44,6 +44,7 @@ Result<const DeviceProfile*> FindDevice(const MachineProfile& soc, std::string_v
       soc.devices, [&](const DeviceProfile& device) { return device.id == name || device.kind == kind; });
   if (found != soc.devices.end()) return &*found;
   std::vector<std::string> names;
+  names.reserve(soc.devices.size());
   for (const DeviceProfile& device : soc.devices) names.push_back(fmt::format("{} ({})", device.kind, device.id));
   return NotFound("SoC '{}' has no device '{}'; it has {}", soc.id, name, fmt::join(names, ", "));
 }

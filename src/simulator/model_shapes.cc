@@ -27,14 +27,14 @@ const ModelShape kShapes[] = {
 // Of ggml's blocks: Q4_0 4.5 bits, Q4_1 5, Q8_0 8.5, Q4_K 4.5, Q6_K 6.5625, MXFP4 4.25. The mixture Q4_K_M has half of
 // the v and down matrices in Q6_K, and so is the head; files in Q4_0 keep the head in Q6_K, too. MXFP4 is for experts:
 // the rest of such files is Q8_0. Q4NX, the format of one NPU engine, has 4 bits with a scale and a minimum each 32.
-constexpr double kQ4K = 4.5, kQ6K = 6.5625, kQ8_0 = 8.5;
+constexpr double kQ4K = 4.5, kQ6K = 6.5625, kQ80 = 8.5;
 const QuantBits kQuants[] = {
     {"q4_0", 4.5, 4.5, 4.5, 4.5, kQ6K},
     {"q4_1", 5, 5, 5, 5, kQ6K},
     {"q4_k_m", kQ4K + (kQ6K - kQ4K) * 0.05, kQ4K + (kQ6K - kQ4K) / 6, kQ4K + (kQ6K - kQ4K) / 6, kQ4K, kQ6K},
     {"q4nx", 5, 5, 5, 16, 5},
-    {"mxfp4", kQ8_0, kQ8_0, 4.25, kQ8_0, kQ8_0},
-    {"q8_0", kQ8_0, kQ8_0, kQ8_0, kQ8_0, kQ8_0},
+    {"mxfp4", kQ80, kQ80, 4.25, kQ80, kQ80},
+    {"q8_0", kQ80, kQ80, kQ80, kQ80, kQ80},
     {"f16", 16, 16, 16, 16, 16},
 };
 

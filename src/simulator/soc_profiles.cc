@@ -315,6 +315,7 @@ Result<const MachineProfile*> FindSoc(std::string_view name) {
   const auto found = std::ranges::find(socs, name, &MachineProfile::id);
   if (found != socs.end()) return &*found;
   std::vector<std::string> names;
+  names.reserve(socs.size());
   for (const MachineProfile& soc : socs) names.push_back(soc.id);
   return NotFound("there is no SoC '{}'{}; known: {}", name, DidYouMean(name, names), fmt::join(names, ", "));
 }

@@ -19,6 +19,7 @@ double Log2(double value) { return std::log2(std::max(value, 1.0)); }
 
 std::vector<double> PriorErrors(const MachineProfile& machine) {
   std::vector<double> errors;
+  errors.reserve(machine.devices.size());
   for (const DeviceProfile& device : machine.devices) errors.push_back(device.log_error);
   return errors;
 }

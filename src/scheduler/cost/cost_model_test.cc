@@ -166,6 +166,7 @@ TEST(CostModelTest, GraphAndShapeAreTheSameWork) {
   b.Enter(Part::kHead);
   const Graph graph = b.Finish(b.Linear(b.SelectOutputs(x), b.Weight("head", 8192, 1024)), {6, 8, 128});
   std::vector<uint64_t> bytes;
+  bytes.reserve(graph.weights.size());
   for (const WeightInfo& info : graph.weights) bytes.push_back(static_cast<uint64_t>(info.rows * info.cols) * 2);
   const ModelWork of_graph = *WorkOfGraph(graph, bytes, "f16");
   const ModelWork of_shape = SmallModel();
