@@ -70,7 +70,7 @@ Status Profile(const ProfileFlags& flags) {
     Device& opened = *device;
     const std::string& id = opened.caps().id;
     const ProfilerOptions options{.seconds_per_device = flags.seconds, .on_progress = ShowProgress};
-    Result<DeviceMeasurements> result = MeasureDevice(opened, devices, *memory, options);
+    Result<DeviceMeasurements> result = MeasureDevice(opened, devices, *memory, pool, reference_ms, options);
     if (::isatty(STDERR_FILENO) != 0) fmt::print(stderr, "\r\033[K");
     if (!result.ok()) {
       if (id == "cpu") return result.status();

@@ -37,9 +37,11 @@ struct ProfilerOptions {
   std::function<void(const std::string& what, double share)> on_progress;
 };
 
-// `devices` holds the device and the CPU. Errors: of compiling and of running, but for sizes that do not fit.
+// `devices` holds the device and the CPU. Times are as they would be at the speed that the machine had when
+// `reference_ms` was measured: shared machines drift by tens of percent within minutes. Errors: of compiling and of
+// running.
 Result<DeviceMeasurements> MeasureDevice(Device& device, const DeviceRegistry& devices, MemoryManager& memory,
-                                         const ProfilerOptions& options);
+                                         ThreadPool& pool, double reference_ms, const ProfilerOptions& options);
 
 // How much longer a product takes when the CPU and the device work at the same time than on the slower of the two
 // alone; 2 = they take turns.

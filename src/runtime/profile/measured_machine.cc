@@ -95,9 +95,11 @@ ResidualModel Learn(const CostModel& costs, int idx, const DeviceMeasurements& d
     const ModelWork work = WorkOfProbe(m.model);
     const auto part = std::ranges::find(work.classes, m.part, &PartWork::part);
     const double ms = std::max(MsOf(m, clock) - launch_ms, kMinMs);
-    const double predicted = costs.Predict(idx, work, *part, m.shape).ms();
+    StepShape step = m.shape;
+    if (m.part == Part::kHead) step.rows = step.sequences;  // of a prompt, only the last row is asked for
+    const double predicted = costs.Predict(idx, work, *part, step).ms();
     if (!(predicted > 0)) continue;
-    rows.push_back({costs.Features(idx, work, *part, m.shape), static_cast<float>(std::log(ms / predicted)), 1.0f});
+    rows.push_back({costs.Features(idx, work, *part, step), static_cast<float>(std::log(ms / predicted)), 1.0f});
   }
   ResidualModel model = ResidualModel::Train(rows, {.num_trees = 200, .depth = 5, .min_leaf_weight = 2});
   error = 0;

@@ -166,7 +166,8 @@ TEST(DeviceProfilerTest, MeasuresDevicesThroughTheirInterface) {
         ++num_reports;
       }};
   for (Device* device : {&cpu, &far}) {
-    const Result<DeviceMeasurements> measured = MeasureDevice(*device, devices, *memory, options);
+    const Result<DeviceMeasurements> measured =
+        MeasureDevice(*device, devices, *memory, pool, ReferenceMs(pool), options);
     ASSERT_TRUE(measured.ok()) << measured.status().ToString();
     EXPECT_GT(measured->launch_ms, 0);
     for (const Part part : {Part::kEmbedding, Part::kAttention, Part::kFeedForward, Part::kHead}) {

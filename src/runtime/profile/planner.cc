@@ -29,10 +29,12 @@ MeasuredMachine GuessedMachine() {
 }  // namespace
 
 Result<ModelWork> WorkOfModel(const Model& model) {
-  std::vector<uint64_t> bytes;
-  bytes.reserve(model.bound_weights.size());
-  for (const WeightHandle handle : model.bound_weights) bytes.push_back(model.weights.host_bytes(handle).size());
-  LEM_ASSIGN_OR_RETURN(ModelWork work, WorkOfGraph(model.graph, bytes, model.quantization));
+  std::vector<WeightSize> weights;
+  weights.reserve(model.bound_weights.size());
+  for (const WeightHandle handle : model.bound_weights) {
+    weights.push_back({model.weights.host_bytes(handle).size(), GetDTypeInfo(model.weights.desc(handle).dtype).name});
+  }
+  LEM_ASSIGN_OR_RETURN(ModelWork work, WorkOfGraph(model.graph, weights));
   if (!model.config.name.empty()) work.name = model.config.name;
   return work;
 }

@@ -165,16 +165,25 @@ TEST(CostModelTest, GraphAndShapeAreTheSameWork) {
   }
   b.Enter(Part::kHead);
   const Graph graph = b.Finish(b.Linear(b.SelectOutputs(x), b.Weight("head", 8192, 1024)), {6, 8, 128});
-  std::vector<uint64_t> bytes;
-  bytes.reserve(graph.weights.size());
-  for (const WeightInfo& info : graph.weights) bytes.push_back(static_cast<uint64_t>(info.rows * info.cols) * 2);
-  const ModelWork of_graph = *WorkOfGraph(graph, bytes, "f16");
+  std::vector<WeightSize> weights;
+  weights.reserve(graph.weights.size());
+  for (const WeightInfo& info : graph.weights) {
+    weights.push_back({static_cast<uint64_t>(info.rows * info.cols) * 2, "f16"});
+  }
+  ModelWork of_graph = *WorkOfGraph(graph, weights);
+  EXPECT_EQ(of_graph.classes[static_cast<size_t>(of_graph.embedding)].weights, "") << "it multiplies nothing";
+  of_graph.classes[static_cast<size_t>(of_graph.embedding)].weights = "f16";
   const ModelWork of_shape = SmallModel();
   EXPECT_EQ(of_graph.classes, of_shape.classes);
   EXPECT_EQ(of_graph.attention, of_shape.attention);
   EXPECT_EQ(of_graph.hidden_size, of_shape.hidden_size);
   EXPECT_NEAR(of_graph.weight_memory_bytes(), shape.num_parameters() * 2, 1);
-  EXPECT_THAT(WorkOfGraph(graph, {}, "f16").status().message(), HasSubstr("sizes of 0"));
+  const auto head_slot = std::ranges::find(graph.weights, "head", &WeightInfo::name) - graph.weights.begin();
+  weights[static_cast<size_t>(head_slot)].format = "q8_0";
+  const ModelWork mixed = *WorkOfGraph(graph, weights);
+  EXPECT_EQ(mixed.classes[static_cast<size_t>(mixed.head)].weights, "q8_0");
+  EXPECT_EQ(mixed.classes[static_cast<size_t>(mixed.feed_forward[0])].weights, "f16");
+  EXPECT_THAT(WorkOfGraph(graph, {}).status().message(), HasSubstr("sizes of 0"));
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "scheduler/cost/model_work.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 
 namespace lem {
@@ -11,24 +12,42 @@ namespace {
 constexpr int kJoinsOfBlock = 2;
 constexpr int kJoinsOfHead = 1;
 
-void CountOp(const Op& op, const Graph& graph, std::span<const uint64_t> weight_bytes, PartWork& work) {
-  for (const WeightSlot slot : OpWeights(op.body)) {
-    const auto bytes = static_cast<double>(weight_bytes[static_cast<size_t>(slot)]);
-    work.memory_bytes += bytes;
-    // Of a table, a step reads only the rows of its tokens.
-    if (!std::holds_alternative<EmbedOp>(op.body)) work.weight_bytes += bytes;
+// A part while its ops are counted.
+class PartCount {
+ public:
+  PartCount(Part part, int num_joins) : work_{.part = part, .num_joins = num_joins} {}
+
+  void Add(const Op& op, const Graph& graph, std::span<const WeightSize> weights) {
+    for (const WeightSlot slot : OpWeights(op.body)) {
+      const auto bytes = static_cast<double>(weights[static_cast<size_t>(slot)].bytes);
+      work_.memory_bytes += bytes;
+      // Of a table, a step reads only the rows of its tokens.
+      if (!std::holds_alternative<EmbedOp>(op.body)) work_.weight_bytes += bytes;
+    }
+    if (const auto* linear = std::get_if<LinearOp>(&op.body)) {
+      const WeightInfo& info = graph.weights[static_cast<size_t>(linear->weight)];
+      const double flops = 2.0 * static_cast<double>(info.rows) * static_cast<double>(info.cols);
+      work_.flops_per_row += flops;
+      flops_of_format_[weights[static_cast<size_t>(linear->weight)].format] += flops;
+    }
+    if (const auto* attention = std::get_if<PagedAttentionOp>(&op.body)) {
+      const auto cols = static_cast<double>(graph.values[static_cast<size_t>(attention->out)].cols);
+      work_.flops_per_pair += 4 * cols;  // scores, and the weighted sum
+      work_.kv_elements_per_token += 2.0 * static_cast<double>(graph.kv.num_kv_heads * graph.kv.head_dim);
+      work_.window = static_cast<double>(attention->window);
+    }
   }
-  if (const auto* linear = std::get_if<LinearOp>(&op.body)) {
-    const WeightInfo& info = graph.weights[static_cast<size_t>(linear->weight)];
-    work.flops_per_row += 2.0 * static_cast<double>(info.rows) * static_cast<double>(info.cols);
+
+  PartWork Finish() && {
+    const auto most = std::ranges::max_element(flops_of_format_, {}, [](const auto& entry) { return entry.second; });
+    if (most != flops_of_format_.end()) work_.weights = most->first;
+    return std::move(work_);
   }
-  if (const auto* attention = std::get_if<PagedAttentionOp>(&op.body)) {
-    const auto cols = static_cast<double>(graph.values[static_cast<size_t>(attention->out)].cols);
-    work.flops_per_pair += 4 * cols;  // scores, and the weighted sum
-    work.kv_elements_per_token += 2.0 * static_cast<double>(graph.kv.num_kv_heads * graph.kv.head_dim);
-    work.window = static_cast<double>(attention->window);
-  }
-}
+
+ private:
+  PartWork work_;
+  std::map<std::string_view, double> flops_of_format_;
+};
 
 double Matrix(int64_t rows, int64_t cols) { return static_cast<double>(rows) * static_cast<double>(cols); }
 
@@ -87,39 +106,36 @@ double ModelWork::kv_elements_per_token() const {
   });
 }
 
-Result<ModelWork> WorkOfGraph(const Graph& graph, std::span<const uint64_t> weight_bytes, std::string weights) {
-  if (weight_bytes.size() != graph.weights.size()) {
+Result<ModelWork> WorkOfGraph(const Graph& graph, std::span<const WeightSize> weights) {
+  if (weights.size() != graph.weights.size()) {
     return InvalidArgument("the graph has {} weights, and the sizes of {} are given", graph.weights.size(),
-                           weight_bytes.size());
+                           weights.size());
   }
   ModelWork model{.name = graph.architecture, .num_layers = graph.kv.num_layers};
   model.hidden_size = static_cast<double>(graph.hidden_size);
   model.vocab_size = static_cast<double>(graph.vocab_size);
-  const auto new_part = [&](Part part, int joins) {
-    return PartWork{.part = part, .weights = weights, .num_joins = joins};
-  };
   const auto num_layers = static_cast<size_t>(model.num_layers);
-  std::vector<PartWork> attention(num_layers, new_part(Part::kAttention, kJoinsOfBlock));
-  std::vector<PartWork> feed_forward(num_layers, new_part(Part::kFeedForward, kJoinsOfBlock));
-  PartWork embedding = new_part(Part::kEmbedding, 0), head = new_part(Part::kHead, kJoinsOfHead);
+  std::vector<PartCount> attention(num_layers, PartCount(Part::kAttention, kJoinsOfBlock));
+  std::vector<PartCount> feed_forward(num_layers, PartCount(Part::kFeedForward, kJoinsOfBlock));
+  PartCount embedding(Part::kEmbedding, 0), head(Part::kHead, kJoinsOfHead);
   for (const Op& op : graph.ops) {
     const bool in_layer = op.part == Part::kAttention || op.part == Part::kFeedForward;
     if (in_layer && (op.layer < 0 || op.layer >= model.num_layers)) {
       return InvalidArgument("an op of the graph is in layer {}; it has layers 0 to {}", op.layer,
                              model.num_layers - 1);
     }
-    PartWork* const work = op.part == Part::kEmbedding   ? &embedding
-                           : op.part == Part::kHead      ? &head
-                           : op.part == Part::kAttention ? &attention[static_cast<size_t>(op.layer)]
-                                                         : &feed_forward[static_cast<size_t>(op.layer)];
-    CountOp(op, graph, weight_bytes, *work);
+    PartCount& part = op.part == Part::kEmbedding   ? embedding
+                      : op.part == Part::kHead      ? head
+                      : op.part == Part::kAttention ? attention[static_cast<size_t>(op.layer)]
+                                                    : feed_forward[static_cast<size_t>(op.layer)];
+    part.Add(op, graph, weights);
   }
-  model.embedding = model.AddClass(std::move(embedding));
+  model.embedding = model.AddClass(std::move(embedding).Finish());
   for (size_t layer = 0; layer < num_layers; ++layer) {
-    model.attention.push_back(model.AddClass(std::move(attention[layer])));
-    model.feed_forward.push_back(model.AddClass(std::move(feed_forward[layer])));
+    model.attention.push_back(model.AddClass(std::move(attention[layer]).Finish()));
+    model.feed_forward.push_back(model.AddClass(std::move(feed_forward[layer]).Finish()));
   }
-  model.head = model.AddClass(std::move(head));
+  model.head = model.AddClass(std::move(head).Finish());
   return model;
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/status.h"
@@ -51,9 +52,15 @@ struct ModelWork {
   double row_bytes() const { return hidden_size * 4; }
 };
 
-// weight_bytes[slot]: bytes of each weight of the graph. Errors: InvalidArgument (a graph that is not a chain of
-// layers with attention and feed-forward parts).
-Result<ModelWork> WorkOfGraph(const Graph& graph, std::span<const uint64_t> weight_bytes, std::string weights);
+// One weight of a graph as it lies in memory.
+struct WeightSize {
+  uint64_t bytes = 0;
+  std::string_view format;  // "Q4_K"
+};
+
+// weights[slot]: those of the graph. A part's format is that of most of its products. Errors: InvalidArgument (a graph
+// that is not a chain of layers with attention and feed-forward parts).
+Result<ModelWork> WorkOfGraph(const Graph& graph, std::span<const WeightSize> weights);
 
 // Bits a weight, scales included, by where it lies in the model.
 struct QuantBits {
