@@ -315,7 +315,7 @@ class LocalService::Impl {
   Status OpenModel(Slot& slot) {
     slot.placement = options_.engine.placement;
     LEM_ASSIGN_OR_RETURN(slot.model, LoadModel(slot.info.path));
-    if (!options_.choose_placement) return OkStatus();
+    if (options_.profiles_folder.empty()) return OkStatus();
     LEM_ASSIGN_OR_RETURN(slot.placement, ChoosePlacement(*slot.model));
     LogInfo("model {} is placed by predicted cost: {}", slot.info.id, FormatPlacement(slot.placement));
     return OkStatus();
@@ -325,10 +325,8 @@ class LocalService::Impl {
   Result<Placement> ChoosePlacement(const Model& model) const {
     constexpr RequestShape kCommon{.prompt_tokens = 512, .max_tokens = 256};
     LEM_ASSIGN_OR_RETURN(const MeasuredMachine machine, KnownMachine(options_.profiles_folder, DeviceClock::kWall));
-    LEM_ASSIGN_OR_RETURN(const CostModel costs, machine.MakeCostModel());
-    LEM_ASSIGN_OR_RETURN(const ModelWork work, WorkOfModel(model));
-    LEM_ASSIGN_OR_RETURN(PlanDecision decision, SearchPlacement(costs, work, kCommon));
-    return std::move(decision.best.placement);
+    LEM_ASSIGN_OR_RETURN(ModelPlan plan, PlanRequest(machine, model, kCommon));
+    return std::move(plan.decision.best.placement);
   }
 
   Status Load(Slot& slot) {
@@ -519,8 +517,7 @@ class LocalService::Impl {
 };
 
 Status SetPlacement(std::string_view text, LocalServiceOptions& options) {
-  options.choose_placement = text == "auto";
-  if (options.choose_placement) {
+  if (text == "auto") {
     options.profiles_folder = ProfilesFolder();
     return OkStatus();
   }

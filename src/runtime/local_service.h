@@ -17,13 +17,13 @@ struct ModelSource {
 };
 
 struct LocalServiceOptions {
-  std::vector<ModelSource> models;        // at least one
-  int32_t num_threads = 0;                // of the compute pool; 0 = one a processor
-  EngineOptions engine;                   // for every model; its placement names the devices that are opened
-  bool choose_placement = false;          // by predicted cost, for each model; engine.placement says nothing then
-  std::filesystem::path profiles_folder;  // where this machine's profile is
-  std::filesystem::path cache_folder;     // for what devices compile; empty = none
-  int64_t max_waiting = 1024;             // queued requests before new ones are refused
+  std::vector<ModelSource> models;  // at least one
+  int32_t num_threads = 0;          // of the compute pool; 0 = one a processor
+  EngineOptions engine;             // for every model; its placement names the devices that are opened
+  // If set, models are placed by predicted cost, from this machine's profile there, and not by engine.placement.
+  std::filesystem::path profiles_folder;
+  std::filesystem::path cache_folder;  // for what devices compile; empty = none
+  int64_t max_waiting = 1024;          // queued requests before new ones are refused
 };
 
 // "auto", or a placement. Errors: as ParsePlacement.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/statistics.h"
 #include "base/thread_pool.h"
 #include "device/cpu/cpu_device.h"
 #include "device/cpu/cpu_executable.h"
@@ -15,11 +16,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kPrefillTokens = 128;
-
-double Median(std::vector<double> values) {
-  std::ranges::nth_element(values, values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2));
-  return values[values.size() / 2];
-}
 
 double MicrosecondsOf(auto&& body) {
   const Clock::time_point begin = Clock::now();

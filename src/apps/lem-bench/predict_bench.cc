@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/integer_math.h"
+#include "base/statistics.h"
 #include "base/thread_pool.h"
 #include "device/machine.h"
 #include "executor/route.h"
@@ -28,11 +29,6 @@ constexpr Shape kShapes[] = {
     {Phase::kDecode, 12, 200}, {Phase::kPrefill, 24, 0},    {Phase::kPrefill, 100, 0}, {Phase::kPrefill, 100, 700},
     {Phase::kPrefill, 200, 0}, {Phase::kPrefill, 40, 1500},
 };
-
-double Median(std::vector<double> values) {
-  std::ranges::nth_element(values, values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2));
-  return values[values.size() / 2];
-}
 
 struct Step {
   std::vector<int32_t> tokens, output_rows;

@@ -1,5 +1,4 @@
 // lem explain MODEL: which device would run which part for a request, why, and what it would take. Runs nothing.
-#include <chrono>
 #include <memory>
 
 #include "apps/lem/commands.h"
@@ -23,14 +22,10 @@ Status Explain(const ExplainFlags& flags) {
   LEM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, LoadModel(reference.path));
   const DeviceClock clock = flags.virtual_clock ? DeviceClock::kVirtual : DeviceClock::kWall;
   LEM_ASSIGN_OR_RETURN(const MeasuredMachine machine, KnownMachine(ProfilesFolder(), clock));
-  LEM_ASSIGN_OR_RETURN(const CostModel costs, machine.MakeCostModel());
-  LEM_ASSIGN_OR_RETURN(const ModelWork work, WorkOfModel(*model));
   SearchOptions options;
   LEM_ASSIGN_OR_RETURN(options.goal, ParseGoal(flags.objective));
-  const auto begin = std::chrono::steady_clock::now();
-  LEM_ASSIGN_OR_RETURN(const PlanDecision decision, SearchPlacement(costs, work, flags.request, options));
-  const std::chrono::duration<double, std::milli> solve = std::chrono::steady_clock::now() - begin;
-  const PlanReport report{costs, work, flags.request, decision, model->quantization, solve.count()};
+  LEM_ASSIGN_OR_RETURN(const ModelPlan plan, PlanRequest(machine, *model, flags.request, options));
+  const PlanReport report{plan.costs, plan.work, flags.request, plan.decision, model->quantization, plan.solve_ms};
   PrintLine(stdout, flags.json ? PlanJson(report) : PlanText(report));
   return OkStatus();
 }

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "base/integer_math.h"
+#include "base/statistics.h"
 #include "executor/placed_model.h"
 #include "kernels/kernels.h"
 #include "memory/kv_block_pool.h"
@@ -22,11 +23,6 @@ constexpr int64_t kAnswerRows[] = {1, 2, 4, 8, 16};
 constexpr double kMaxStepSeconds = 1.0;  // of one part: longer ones tell nothing that shorter ones do not
 
 double SecondsSince(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
-
-double Median(std::vector<double> values) {
-  std::ranges::nth_element(values, values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2));
-  return values[values.size() / 2];
-}
 
 // What is measured of one model.
 struct Design {

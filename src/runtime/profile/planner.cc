@@ -1,5 +1,7 @@
 #include "runtime/profile/planner.h"
 
+#include <chrono>
+
 #include "base/cpu_info.h"
 
 namespace lem {
@@ -43,6 +45,16 @@ Result<MeasuredMachine> KnownMachine(const std::filesystem::path& folder, Device
   Result<MeasuredMachine> machine = LoadMachine(folder, clock);
   if (machine.ok() || machine.status().code() != StatusCode::kNotFound) return machine;
   return GuessedMachine();
+}
+
+Result<ModelPlan> PlanRequest(const MeasuredMachine& machine, const Model& model, const RequestShape& request,
+                              const SearchOptions& options) {
+  LEM_ASSIGN_OR_RETURN(CostModel costs, machine.MakeCostModel());
+  LEM_ASSIGN_OR_RETURN(ModelWork work, WorkOfModel(model));
+  const auto begin = std::chrono::steady_clock::now();
+  LEM_ASSIGN_OR_RETURN(PlanDecision decision, SearchPlacement(costs, work, request, options));
+  const std::chrono::duration<double, std::milli> solve = std::chrono::steady_clock::now() - begin;
+  return ModelPlan{std::move(costs), std::move(work), std::move(decision), solve.count()};
 }
 
 }  // namespace lem

@@ -14,4 +14,15 @@ Result<ModelWork> WorkOfModel(const Model& model);
 // Errors: of a profile that cannot be read, with its path.
 Result<MeasuredMachine> KnownMachine(const std::filesystem::path& folder, DeviceClock clock);
 
+// A request to a model on a machine, planned; with what the plan was priced by, for reports.
+struct ModelPlan {
+  CostModel costs;
+  ModelWork work;
+  PlanDecision decision;
+  double solve_ms = 0;  // of the search alone
+};
+// Errors: as WorkOfModel, CostModel::Create and SearchPlacement.
+Result<ModelPlan> PlanRequest(const MeasuredMachine& machine, const Model& model, const RequestShape& request,
+                              const SearchOptions& options = {});
+
 }  // namespace lem
