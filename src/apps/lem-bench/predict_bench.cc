@@ -83,7 +83,7 @@ Result<std::vector<PredictBenchResult>> RunPredictBench(const std::filesystem::p
   Placement placement;
   placement.clauses = {{.device_id = device}};
   const BoundGraph bound{&model->graph, model->bound_weights, &model->weights};
-  LEM_ASSIGN_OR_RETURN(const auto route, Route::Create(bound, placement, devices, *memory));
+  LEM_ASSIGN_OR_RETURN(const auto route, Route::Create(bound, placement, devices, std::make_shared<PlacedWeights>(*memory)));
   LEM_TRY(route->Compile(kMaxRows, kMaxSequences, *memory));
   const int64_t sequence_blocks = DivideUp(kMaxContext + kMaxRows, kKvBlockTokens);
   LEM_ASSIGN_OR_RETURN(const auto kv, KvBlockPool::Create(*memory, MakeKvBlockLayout(model->graph.kv).block_bytes,
