@@ -85,6 +85,7 @@ LivePlanner::~LivePlanner() {
   noted_.notify_all();
   thread_.join();
   const std::lock_guard lock(mutex_);
+  Drain();
   SaveCorrections();
 }
 
@@ -540,13 +541,18 @@ void LivePlanner::SampleEnergy() {
   double joules = 0;
   PowerSource source = PowerSource::kUnavailable;
   const std::vector<PowerReading> readings = power_->Read(now);
-  for (const PowerReading& reading : readings) {
-    const auto whole = std::ranges::find(readings, reading.part_of, &PowerReading::id);
-    const bool is_part = whole != readings.end() && whole->source != PowerSource::kUnavailable;
-    if (reading.source == PowerSource::kUnavailable || is_part) continue;
-    joules += reading.joules;
-    // The least of what is added up says what the sum is.
-    source = source == PowerSource::kUnavailable ? reading.source : std::min(source, reading.source);
+  // Packages and cards add up to the machine; the broadest of them says what the sum is. A rail is a part of a package,
+  // or of nothing that is read: it counts where there is nothing else.
+  for (const bool rails : {false, true}) {
+    if (source != PowerSource::kUnavailable) break;
+    for (const PowerReading& reading : readings) {
+      const auto whole = std::ranges::find(readings, reading.part_of, &PowerReading::id);
+      const bool is_part = whole != readings.end() && whole->source != PowerSource::kUnavailable;
+      if (reading.source == PowerSource::kUnavailable || is_part) continue;
+      if ((reading.source == PowerSource::kRail) != rails) continue;
+      joules += reading.joules;
+      source = std::max(source, reading.source);
+    }
   }
   const double seconds = MsBetween(power_read_, now) * 1e-3;
   if (source != PowerSource::kUnavailable && joules > last_joules_ && seconds < 10) {
