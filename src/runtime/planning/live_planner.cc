@@ -1,5 +1,7 @@
 #include "runtime/planning/live_planner.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 #include <set>
@@ -118,6 +120,16 @@ Result<LivePlanner::Proposal> LivePlanner::Propose(const Model& model) const {
   LEM_ASSIGN_OR_RETURN(const ModelWork work, WorkOfModel(model));
   const std::lock_guard lock(mutex_);
   CostModel costs = costs_;
+  for (const std::string& id : options_.devices) {
+    if (costs.machine().Find(id) >= 0) continue;
+    std::vector<std::string> known;
+    for (const DeviceProfile& device : costs.machine().devices) known.push_back(device.id);
+    return NotFound(
+        "device '{}' is not in the profile of this machine, which has {}; `lem doctor` lists the devices there are, "
+        "and "
+        "`lem profile` measures them",
+        id, fmt::join(known, ", "));
+  }
   MachineState state;
   state.devices.resize(static_cast<size_t>(costs.num_devices()));
   for (int i = 0; i < costs.num_devices(); ++i) {

@@ -70,7 +70,7 @@ class LivePlanner {
     std::vector<Placement> others;        // that are best for requests of other lengths, or refuges
     std::vector<std::string> device_ids;  // worth opening
   };
-  // Errors: as WorkOfModel and SearchPlacement.
+  // Errors: as WorkOfModel and SearchPlacement; NotFound (a device that is not in the profile).
   Result<Proposal> Propose(const Model& model) const;
   // `id`: how people call it. chooses: requests are placed by cost, and not all as the engine is placed. The engine
   // must live until the planner has ended. Devices that are not in `devices` cannot be used. Errors: as WorkOfModel.
