@@ -14,15 +14,18 @@ struct MeasuredMachine {
   std::vector<ResidualModel> residuals;  // by device
   std::vector<double> fit_error;         // by device: mean |log(measured / predicted)| of what it was trained on
   double reference_ms = 0;               // ReferenceMs while it was measured
+  int64_t measured_at = 0;               // seconds since 1970; 0 = never: priors
 
   // A cost model that knows all of it. Errors: as CostModel::Create.
   Result<CostModel> MakeCostModel() const;
+  // Names this very profile: what was learned beside another one means nothing here.
+  std::string fingerprint() const;
 };
 
 // Which clock of an emulated device counts. Plans of real requests only ever use kWall.
 enum class DeviceClock : uint8_t { kWall, kVirtual };
 
-// Rates and bandwidth from the largest model, then trees for what those leave unexplained. Devices that a clock says
+// Rates and bandwidth by weight type, then trees for what those leave unexplained. Devices that a clock says
 // nothing of are left out. Errors: FailedPrecondition (too little was measured).
 Result<MeasuredMachine> MachineFrom(const std::vector<DeviceMeasurements>& devices, const std::vector<DeviceCaps>& caps,
                                     DeviceClock clock);
