@@ -368,7 +368,10 @@ Result<MeasuredMachine> ReadMachine(std::string_view json) {
   MeasuredMachine machine;
   try {
     const JsonObject& root = value.as_object();
-    if (root.at("format").to_number<int64_t>() != kFormat) return InvalidArgument("a profile of another format");
+    const auto format = root.at("format").to_number<int64_t>();
+    if (format != kFormat) {
+      return NotFound("a profile of format {}; this version reads format {}: run `lem profile` again", format, kFormat);
+    }
     machine.profile.id = root.at("machine").as_string();
     machine.profile.source = root.at("source").as_string();
     machine.profile.dram_gbs = root.at("dram_gbs").to_number<double>();

@@ -38,7 +38,7 @@ ModelWork WorkOfProbe(const ProbeShape& shape);
 std::string MachineIdentity();
 
 std::string WriteMachine(const MeasuredMachine& machine);
-// Errors: InvalidArgument naming the field.
+// Errors: InvalidArgument naming the field; NotFound of a profile that another version of this program measured.
 Result<MeasuredMachine> ReadMachine(std::string_view json);
 
 // Where `lem profile` keeps what it measured.

@@ -229,9 +229,10 @@ TEST(MeasuredMachineTest, ReadsBackWhatItWrote) {
 TEST(MeasuredMachineTest, ProfilesOfOtherFormsAreErrors) {
   const std::string good = WriteMachine(TwoDevices(DeviceClock::kWall));
   EXPECT_TRUE(ReadMachine(good).ok());
-  for (const char* text : {"", "[]", "{}", R"({"format":1})", R"({"format":2})", R"({"format":"2"})"}) {
+  for (const char* text : {"", "[]", "{}", R"({"format":2})", R"({"format":"2"})"}) {
     EXPECT_EQ(ReadMachine(text).status().code(), StatusCode::kInvalidArgument) << text;
   }
+  EXPECT_EQ(ReadMachine(R"({"format":1})").status().code(), StatusCode::kNotFound) << "of an earlier version";
   for (size_t cut = 1; cut < good.size(); cut += good.size() / 97) EXPECT_FALSE(ReadMachine(good.substr(0, cut)).ok());
 }
 
