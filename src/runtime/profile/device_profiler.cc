@@ -13,8 +13,8 @@ using Clock = std::chrono::steady_clock;
 constexpr double kMaxStepSeconds = 1.0;  // longer ones tell nothing that shorter ones do not
 // Devices that multiply less than this with one row are not bound by memory: it makes no difference where weights are.
 constexpr double kColdGflops = 10;
-// Of a design's time, what one step may take if it is repeated.
-constexpr double kStepShare = 1.0 / 20;
+// Of a design's time, what repeats of its steps may take together; the rest is for making it and for warming up.
+constexpr double kRepeatShare = 0.6;
 
 double SecondsSince(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
@@ -128,6 +128,7 @@ Result<DeviceMeasurements> MeasureDevice(Device& device, const DeviceRegistry& d
     const ProbeModel model = MakeProbeModel(design.model);
     ProbeBench bench(device, memory);
     LEM_TRY(bench.Place(model, devices));
+    const double step_s = kRepeatShare * model_s / static_cast<double>(design.steps.size());
     double row_s = 0;  // of the step before
     for (const ProbeStep& step : design.steps) {
       const double spent_s = SecondsSince(model_begin);
@@ -139,7 +140,7 @@ Result<DeviceMeasurements> MeasureDevice(Device& device, const DeviceRegistry& d
                                         step.shape.rows, step.first_position),
                             std::min(SecondsSince(begin) / options.seconds_per_device, 1.0));
       }
-      LEM_ASSIGN_OR_RETURN(const ProbeBench::Times times, bench.Measure(step, model_s * kStepShare, speed));
+      LEM_ASSIGN_OR_RETURN(const ProbeBench::Times times, bench.Measure(step, step_s, speed));
       out.steps.push_back({design.model, step.shape, times.wall, times.device_clock});
       row_s = times.wall.step_ms * 1e-3 / step.shape.rows;
       if (step.shape.rows <= 1) NoteLaunch(times, out);

@@ -17,6 +17,10 @@ constexpr int64_t kFormat = 2;  // of the file
 constexpr double kMinMs = 1e-4;
 constexpr double kMinDepth = 1000;  // tokens that a difference of contexts has to be for its time to mean something
 
+// Whole steps that take longer than their parts together were interrupted by other programs: parts are too short for
+// that to happen to most of them.
+constexpr double kMaxInStep = 1.1;
+
 // A step of one part as it is inside of a whole step.
 struct PartSample {
   const StepMeasurement* step = nullptr;
@@ -31,7 +35,8 @@ double InStep(const StepMeasurement& step, const StepTimes& times, double launch
   const auto own_ms = [&](Part part) { return std::max(times.part_ms[static_cast<size_t>(part)] - launch_ms, kMinMs); };
   const double apart_ms = own_ms(Part::kEmbedding) + own_ms(Part::kHead) +
                           step.model.num_layers * (own_ms(Part::kAttention) + own_ms(Part::kFeedForward));
-  return times.step_ms > launch_ms ? (times.step_ms - launch_ms) / apart_ms : 1;
+  if (times.step_ms <= launch_ms) return 1;
+  return std::min((times.step_ms - launch_ms) / apart_ms, kMaxInStep);
 }
 
 std::vector<PartSample> PartSamples(const DeviceMeasurements& device, double launch_ms, DeviceClock clock) {

@@ -35,14 +35,13 @@ std::vector<ProbeStep> EveryEdge() {
       .Prompts({32})
       .Answers({1}, kMaxProbeContext)
       .Prompts({32}, kMaxProbeContext)
-      .Answers({2, 4, 5, 8, 9, 16, 13})
+      .Answers({2, 3, 4, 5, 8, 9, 12, 13, 16})
       .Prompts({33, 64, 65, 128, 17, 16})
       .Answers({4, 16}, kMaxProbeContext)
       .Prompts({64, 128}, kMaxProbeContext)
       .Answers({1, 4, 8}, 512)
       .Prompts({97, 129, 256, 192, 96, 193, 224, 48})
       .Prompts({16, 64, 128}, 512)
-      .Answers({7, 10, 14, 15})
       .Take();
 }
 
@@ -51,14 +50,15 @@ std::vector<ProbeStep> SomeEdges() {
       .Answers({1, 4})
       .Prompts({32})
       .Answers({1}, kMaxProbeContext)
-      .Answers({8, 16, 2, 5, 9})
+      .Answers({8, 16, 2, 5})
       .Prompts({64, 128, 16})
       .Answers({1, 8}, 512)
       .Prompts({32}, kMaxProbeContext)
-      .Prompts({96, 64, 256}, 512)
+      .Prompts({96}, 512)
       .Answers({4}, kMaxProbeContext)
+      .Answers({9})
+      .Prompts({256})
       .Prompts({128}, kMaxProbeContext)
-      .Prompts({192, 256})
       .Take();
 }
 
@@ -75,16 +75,16 @@ std::vector<ProbeDesign> ProbeDesigns(bool cold) {
   const auto add = [&designs](const ProbeShape& model, double share, std::vector<ProbeStep> steps) {
     designs.push_back({model, share, std::move(steps)});
   };
-  add({DType::kQ4_K, layers(12), 512, 1536, 8, 2, 64, 16384}, 6, EveryEdge());
-  add({DType::kQ4_K, layers(8), 1024, 2816, 16, 4, 64, 32768}, 3, SomeEdges());
+  add({DType::kQ4_K, layers(6), 512, 1536, 8, 2, 64, 16384}, 5, EveryEdge());
+  add({DType::kQ4_K, layers(8), 1024, 2816, 16, 4, 64, 32768}, 2, SomeEdges());
+  // Heads that few caches hold, heads of attention of other sizes and groups, and weights of the size that models have.
+  add({DType::kQ8_0, layers(10), 768, 2048, 3, 1, 256, 196608}, 2, SomeEdges());
+  add({DType::kQ4_1, layers(24), 640, 1792, 10, 2, 64, 65536}, 2, SomeEdges());
+  add({DType::kQ5_0, layers(16), 1024, 4096, 8, 1, 128, 32768}, 2, SomeEdges());
   for (const DType dtype :
        {DType::kQ8_0, DType::kQ5_0, DType::kQ4_0, DType::kQ4_1, DType::kQ6_K, DType::kQ5_K, DType::kF16}) {
     add({dtype, layers(5), 1024, 2816, 16, 4, 64, 8192}, 1, FewSteps());
   }
-  // Heads that few caches hold, heads of attention of other sizes and groups, and weights of the size that models have.
-  add({DType::kQ8_0, layers(10), 768, 2048, 3, 1, 256, 196608}, 2, SomeEdges());
-  add({DType::kQ4_1, layers(24), 640, 1792, 10, 2, 64, 65536}, 1, SomeEdges());
-  add({DType::kQ5_0, layers(16), 1024, 4096, 8, 1, 128, 32768}, 1, SomeEdges());
   add({DType::kQ4_K, layers(6), 2048, 5632, 32, 8, 64, 16384}, 2, SomeEdges());
   return designs;
 }
