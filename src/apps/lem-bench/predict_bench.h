@@ -1,16 +1,11 @@
 // lem-bench predict: steps of a real model on one device, predicted from this machine's profile and measured.
 #pragma once
 
+#include <CLI/App.hpp>
 #include <filesystem>
 #include <string>
-#include <vector>
 
 #include "base/status.h"
-#include "scheduler/cost/cost_model.h"
-
-namespace CLI {
-class App;
-}
 
 namespace lem {
 
