@@ -304,8 +304,6 @@ ModelWork WorkOfProbe(const ProbeShape& shape) {
                      bits);
 }
 
-std::string MeasuredMachine::fingerprint() const { return fmt::format("{}-{}", profile.id, measured_at); }
-
 Result<CostModel> MeasuredMachine::MakeCostModel() const {
   LEM_ASSIGN_OR_RETURN(CostModel costs, CostModel::Create(profile));
   for (size_t i = 0; i < residuals.size(); ++i) costs.SetResidual(static_cast<int>(i), residuals[i]);

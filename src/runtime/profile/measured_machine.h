@@ -18,8 +18,6 @@ struct MeasuredMachine {
 
   // A cost model that knows all of it. Errors: as CostModel::Create.
   Result<CostModel> MakeCostModel() const;
-  // Names this very profile: what was learned beside another one means nothing here.
-  std::string fingerprint() const;
 };
 
 // Which clock of an emulated device counts. Plans of real requests only ever use kWall.
