@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 
 #include "base/statistics.h"
 
@@ -10,7 +11,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr double kMaxStepSeconds = 1.0;  // longer ones tell nothing that shorter ones do not
+constexpr double kMaxStepSeconds = 1.5;  // longer ones tell nothing that shorter ones do not
 // Devices that multiply less than this with one row are not bound by memory: it makes no difference where weights are.
 constexpr double kColdGflops = 10;
 // Of a design's time, what repeats of its steps may take together; the rest is for making it and for warming up.
@@ -129,11 +130,13 @@ Result<DeviceMeasurements> MeasureDevice(Device& device, const DeviceRegistry& d
     ProbeBench bench(device, memory);
     LEM_TRY(bench.Place(model, devices));
     const double step_s = kRepeatShare * model_s / static_cast<double>(design.steps.size());
-    double row_s = 0;  // of the step before
+    std::map<std::pair<Phase, int64_t>, double> row_s;  // behind so many tokens, of the latest step
     for (const ProbeStep& step : design.steps) {
       const double spent_s = SecondsSince(model_begin);
       // The first is always measured: every device gets a profile.
-      if (row_s > 0 && (spent_s > model_s || row_s * step.shape.rows > kMaxStepSeconds)) continue;
+      const auto known = row_s.find({step.shape.phase, step.first_position});
+      const double expected_s = known == row_s.end() ? 0 : known->second * step.shape.rows;
+      if (!row_s.empty() && (spent_s > model_s || expected_s > kMaxStepSeconds)) continue;
       if (options.on_progress) {
         options.on_progress(fmt::format("{}, {} of width {}, {} rows behind {} tokens", device.caps().id,
                                         GetDTypeInfo(design.model.weights).name, design.model.hidden_size,
@@ -142,7 +145,7 @@ Result<DeviceMeasurements> MeasureDevice(Device& device, const DeviceRegistry& d
       }
       LEM_ASSIGN_OR_RETURN(const ProbeBench::Times times, bench.Measure(step, step_s, speed));
       out.steps.push_back({design.model, step.shape, times.wall, times.device_clock});
-      row_s = times.wall.step_ms * 1e-3 / step.shape.rows;
+      row_s[{step.shape.phase, step.first_position}] = times.wall.step_ms * 1e-3 / step.shape.rows;
       if (step.shape.rows <= 1) NoteLaunch(times, out);
     }
   }

