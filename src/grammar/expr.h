@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -106,6 +107,8 @@ class ExprSet {
   bool Alive(ExprId expr, const ByteClasses& classes);
   // The same for one expression by itself.
   bool Alive(ExprId expr) { return expr != kEmpty && (!nodes_[expr].has_bool || Alive(expr, Classes({&expr, 1}))); }
+  // Nothing is said after looking at `max_states` states.
+  std::optional<bool> TryAlive(ExprId expr, const ByteClasses& classes, size_t max_states);
   bool Matches(ExprId expr, std::string_view text);
 
   ByteClasses Classes(std::span<const ExprId> exprs);

@@ -317,6 +317,14 @@ bool ExprSet::Alive(ExprId expr, const ByteClasses& classes) {
 
 // Breadth first to a state that may end.
 bool ExprSet::AliveBool(ExprId expr, const ByteClasses& classes) {
+  const std::optional<bool> alive = TryAlive(expr, classes, kMaxAliveStates);
+  if (!alive) failed_ = true;
+  return alive.value_or(false);
+}
+
+std::optional<bool> ExprSet::TryAlive(ExprId expr, const ByteClasses& classes, size_t max_states) {
+  if (expr == kEmpty) return false;
+  if (nodes_[expr].nullable) return true;
   std::vector<ExprId> states{expr};
   std::vector<uint32_t> from{0};
   std::unordered_map<ExprId, bool> seen{{expr, true}};
@@ -340,10 +348,7 @@ bool ExprSet::AliveBool(ExprId expr, const ByteClasses& classes) {
         from.push_back(static_cast<uint32_t>(i));
       }
     }
-    if (states.size() > kMaxAliveStates) {
-      failed_ = true;
-      return false;
-    }
+    if (states.size() > max_states) return std::nullopt;
   }
   for (const ExprId state : states) alive_[state] = false;
   return false;

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <exception>
 
+#include "apps/lem-bench/grammar_bench.h"
 #include "apps/lem-bench/interface_bench.h"
 #include "apps/lem-bench/model_bench.h"
 #include "apps/lem-bench/npu_bench.h"
@@ -142,6 +143,8 @@ int Main(int argc, char** argv) {
   predict_command->add_flag("--json", json, "Print a JSON array with one object a step");
   NpuBenchOptions npu_options;
   const CLI::App* npu_command = AddNpuCommand(app, npu_options);
+  GrammarBenchOptions grammar_options;
+  const CLI::App* grammar_command = AddGrammarCommand(app, grammar_options);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -152,6 +155,7 @@ int Main(int argc, char** argv) {
     options.decode_sizes = {64};
   }
   const Status status = *npu_command         ? RunNpuBench(npu_options)
+                        : *grammar_command   ? RunGrammarBench(grammar_options)
                         : *predict_command   ? RunPredict(options.model, device, options.num_threads, num_repeats, json)
                         : *interface_command ? RunInterface(options.model, options.num_threads, num_steps, json)
                                              : RunModelBench(options, json);
