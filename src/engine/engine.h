@@ -11,6 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "engine/constraint.h"
 #include "engine/sampler.h"
 #include "executor/route.h"
 #include "memory/kv_block_pool.h"
@@ -72,8 +73,10 @@ class Engine {
   // The longest answer the context leaves room for, or the request's own limit if that is less.
   int64_t AnswerLimit(const GenerateRequest& request) const;
 
-  // Takes all blocks the request may use. REQUIRES: BlocksFor(request) are free; the request was checked.
-  void Add(SequenceId id, const std::shared_ptr<const GenerateRequest>& request, std::shared_ptr<EventSink> sink);
+  // Takes all blocks the request may use. REQUIRES: BlocksFor(request) are free; the request was checked; there is a
+  // constraint if the request has a grammar.
+  void Add(SequenceId id, const std::shared_ptr<const GenerateRequest>& request, std::shared_ptr<EventSink> sink,
+           std::unique_ptr<Constraint> constraint = nullptr);
   // Forgets a sequence and frees its blocks. Emits nothing.
   void Remove(SequenceId id);
 
@@ -81,6 +84,7 @@ class Engine {
     SequenceId id = 0;
     FinishReason reason = FinishReason::kStop;
     Usage usage;
+    Status status;  // for kError
   };
   struct StepOutcome {
     std::vector<FinishedSequence> finished;
@@ -120,10 +124,12 @@ class Engine {
   Result<bool> BringKvToHost(const Sequence& sequence, const std::vector<SpaceId>& lost_spaces);
   void MarkKvInHost();
   Status Replay(const Sequence& sequence);
+  std::vector<EngineRows> WithForcedTokens(std::vector<EngineRows> rows) const;
   void GatherRows(const std::vector<EngineRows>& rows);
   // What the outputs of one sequence's rows mean; true if it ended.
   std::optional<FinishReason> HandleOutputs(Sequence& sequence, int64_t num_tokens, float* logits);
   std::optional<FinishReason> EmitNextToken(Sequence& sequence, std::span<float> logits);
+  std::optional<FinishReason> FollowConstraint(Sequence& sequence, int32_t token);
   void RecordPromptLogprob(Sequence& sequence, int64_t prompt_idx, std::span<const float> logits);
 
   const Model& model_;

@@ -112,6 +112,7 @@ class LocalService::Impl {
 
   Result<std::unique_ptr<Generation>> Submit(GenerateRequest request) {
     LEM_TRY(CheckSamplingParams(request.sampling));
+    LEM_ASSIGN_OR_RETURN(std::unique_ptr<Constraint> constraint, MakeConstraint(request));
     const std::lock_guard lock(mutex_);
     if (draining_) return Unavailable("the server is shutting down and takes no new requests");
     LEM_ASSIGN_OR_RETURN(const size_t idx, FindSlot(request.model));
@@ -127,6 +128,7 @@ class LocalService::Impl {
     job->id = next_id_++;
     job->model = static_cast<int32_t>(idx);
     job->request = std::make_shared<const GenerateRequest>(std::move(request));
+    job->constraint = std::move(constraint);
     job->queue = std::make_shared<EventQueue>();
     job->cancel = std::make_shared<CancelToken>();
     auto handle = std::make_unique<Handle>(*this, job->queue, job->cancel);
@@ -211,17 +213,39 @@ class LocalService::Impl {
     std::unique_ptr<Model> model;
     Placement placement;
     std::unique_ptr<Engine> engine;
+    std::once_flag has_vocabulary;                        // made by the first request that has a grammar, on its thread
+    std::shared_ptr<const GrammarVocabulary> vocabulary;  // shared with matchers
   };
   struct Job {
     SequenceId id = 0;
     int32_t model = 0;
     std::shared_ptr<const GenerateRequest> request;
+    std::unique_ptr<Constraint> constraint;  // until it is admitted
     std::shared_ptr<EventQueue> queue;
     std::shared_ptr<CancelToken> cancel;
     Clock::time_point submitted = Clock::now();
     double queue_ms = 0;
     bool admitted = false;
   };
+
+  // Null if the request has no grammar, or its model is not ready, which Submit finds.
+  Result<std::unique_ptr<Constraint>> MakeConstraint(const GenerateRequest& request) {
+    if (request.grammar == nullptr) return nullptr;
+    Slot* slot = nullptr;
+    {
+      const std::lock_guard lock(mutex_);
+      LEM_ASSIGN_OR_RETURN(const size_t idx, FindSlot(request.model));
+      slot = slots_[idx].get();
+      if (slot->info.state != ModelState::kReady) return nullptr;
+    }
+    std::call_once(slot->has_vocabulary,
+                   [slot] { slot->vocabulary = GrammarVocabulary::Create(*slot->model->tokenizer); });
+    Result<std::unique_ptr<Constraint>> constraint = Constraint::Create(request.grammar, slot->vocabulary);
+    if (!constraint.ok()) {
+      return InvalidArgument("the form of the answer cannot be kept: {}", constraint.status().message());
+    }
+    return constraint;
+  }
 
   size_t NumLoading() const {
     return static_cast<size_t>(
@@ -453,7 +477,7 @@ class LocalService::Impl {
       Job& job = *jobs_.at(id);
       job.admitted = true;
       job.queue_ms = MillisecondsSince(job.submitted);
-      slots_[static_cast<size_t>(job.model)]->engine->Add(id, job.request, job.queue);
+      slots_[static_cast<size_t>(job.model)]->engine->Add(id, job.request, job.queue, std::move(job.constraint));
     }
     {
       const std::lock_guard lock(mutex_);
@@ -478,7 +502,7 @@ class LocalService::Impl {
                outcome.error.message());
     }
     for (const SequenceId id : outcome.failed) Abort(id, FinishReason::kError, outcome.error);
-    for (const Engine::FinishedSequence& f : outcome.finished) Finish(f.id, f.reason, OkStatus(), f.usage);
+    for (const Engine::FinishedSequence& f : outcome.finished) Finish(f.id, f.reason, f.status, f.usage);
   }
 
   void CountStep(const std::vector<Engine::FinishedSequence>& finished) {

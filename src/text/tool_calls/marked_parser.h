@@ -77,11 +77,11 @@ class MarkedParser final : public AnswerParser {
   Mode mode_;
   bool may_reason_ = true;
   bool at_end_ = false, cut_off_ = false;
-  std::string text_;   // not yet understood
-  std::string raw_;    // what was taken for a call, as it was written
-  std::string space_;  // white space that shows only before more text
+  std::string text_;         // not yet understood
+  std::string raw_;          // what was taken for a call, as it was written
+  std::string space_;        // white space that shows only before more text
   bool drop_space_ = false;  // until the next text: after reasoning and calls
-  CallMarker marker_;  // of the current call
+  CallMarker marker_;        // of the current call
   std::optional<CallReader> reader_;
 };
 
