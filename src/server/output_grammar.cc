@@ -13,8 +13,8 @@ namespace {
 using Kind = OutputForm::Kind;
 using GrammarResult = ParseResult<std::shared_ptr<const Grammar>>;
 
-// Calls of one answer.
-constexpr uint32_t kMaxCalls = 64;
+// Calls of one answer: small models do not know when to stop.
+constexpr uint32_t kMaxCalls = 16;
 
 GrammarPiece PieceOf(const OutputForm& form) {
   switch (form.kind) {
@@ -87,20 +87,29 @@ ToolReading ReadTools(const ChatRequest& request, Key& key) {
     const auto* parameters = function.if_contains("parameters");
     const auto* strict = function.if_contains("strict");
     std::string schema;
-    if (parameters != nullptr && parameters->is_object() && !parameters->get_object().empty()) {
+    if (parameters != nullptr && !parameters->is_object()) parameters = nullptr;
+    if (parameters != nullptr && !parameters->get_object().empty()) {
       JsonWriter writer;
       writer.Value(*parameters);
       schema = writer.Take();
     }
     key.Add(name);
-    key.Add(schema);
-    reading.tools.push_back(
-        {std::move(name), schema.empty() ? GrammarPiece::JsonObject() : GrammarPiece::JsonSchema(schema)});
+    key.Add(parameters == nullptr ? "none" : schema);
+    GrammarPiece arguments = schema.empty() ? GrammarPiece::JsonObject() : GrammarPiece::JsonSchema(schema);
+    // OpenAI: without parameters the function has none.
+    if (parameters == nullptr) arguments = GrammarPiece::Literal("{}");
+    reading.tools.push_back({std::move(name), std::move(arguments)});
     reading.params.push_back(fmt::format("tools[{}].function.parameters", i));
     reading.is_strict.push_back(required || (strict != nullptr && strict->is_bool() && strict->get_bool()));
     key.Add(reading.is_strict.back() ? "strict" : "loose");
   }
   return reading;
+}
+
+uint32_t MaxCalls(const ChatRequest& request) {
+  const bool is_named =
+      request.tool_choice.kind == ToolChoice::Kind::kRequired && request.tool_choice.names.size() == 1;
+  return request.parallel_tool_calls && !is_named ? kMaxCalls : 1;
 }
 
 GrammarPiece ChatPiece(const GrammarContext& context, const ChatRequest& request,
@@ -112,8 +121,7 @@ GrammarPiece ChatPiece(const GrammarContext& context, const ChatRequest& request
     return AfterReasoning(context.format, context.tokenizer, context.starts_in_reasoning, std::move(answer));
   };
   if (tools.empty()) return after_reasoning(AnswerPiece(context.format, context.tokenizer, *std::move(form_piece)));
-  GrammarPiece calls =
-      CallsPiece(context.format, context.tokenizer, tools, request.parallel_tool_calls ? kMaxCalls : 1);
+  GrammarPiece calls = CallsPiece(context.format, context.tokenizer, tools, MaxCalls(request));
   if (request.tool_choice.kind == ToolChoice::Kind::kRequired) return after_reasoning(std::move(calls));
   return after_reasoning(FreeOrCallsPiece(context.format, context.tokenizer, std::move(calls), std::move(form_piece)));
 }

@@ -13,7 +13,8 @@ namespace {
 constexpr std::string_view kTools = R"([
   {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object",
     "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": false}}},
-  {"type": "function", "function": {"name": "stop"}}])";
+  {"type": "function", "function": {"name": "stop", "parameters": {}}},
+  {"type": "function", "function": {"name": "now"}}])";
 
 class OutputGrammarTest : public testing::Test {
  protected:
@@ -105,6 +106,8 @@ TEST_F(OutputGrammarTest, RequiredCalls) {
   EXPECT_TRUE(Matches(request, call + "\n" + call));
   EXPECT_FALSE(Matches(request, "Sure. " + call));
   EXPECT_FALSE(Matches(request, "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {}}\n</tool_call>"));
+  EXPECT_TRUE(Matches(request, "<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>"));
+  EXPECT_FALSE(Matches(request, "<tool_call>\n{\"name\": \"now\", \"arguments\": {\"x\": 1}}\n</tool_call>"));
   ChatRequest one = request;
   one.parallel_tool_calls = false;
   EXPECT_TRUE(Matches(one, call));

@@ -341,6 +341,15 @@ TEST(AnswerParser, CallsOfAnswersThatWereCutOffStayUnfinished) {
   EXPECT_EQ(cut(ToolFamily::kHarmony, "<|channel|>commentary to=functions.add<|message|>{\"a\": [1,"), expected);
 }
 
+TEST(AnswerParser, CallsWithoutMarkersCountWhereTheyNameATool) {
+  constexpr auto kFamily = ToolFamily::kHermes;
+  Check({
+      {kFamily, "{\"name\": \"add\", \"arguments\": {\"a\": 1}}", Calls({{"add", "{\"a\": 1}"}})},
+      {kFamily, "{\"name\": \"Ann\", \"age\": 3}", Text("{\"name\": \"Ann\", \"age\": 3}")},
+      {kFamily, "Like {\"name\": \"add\"}", Text("Like {\"name\": \"add\"}")},
+  });
+}
+
 TEST(AnswerParser, CallsBeyondTheLimitAreDropped) {
   AnswerParserOptions one{kTools};
   one.max_calls = 1;

@@ -80,7 +80,8 @@ MarkedParser::MarkedParser(const ToolFormat& format, AnswerParserOptions options
   if (options_.tools.empty()) return;
   const std::span<const CallMarker> markers = CallMarkersOf(format.family);
   markers_.assign(markers.begin(), markers.end());
-  bare_json_ = format.family == ToolFamily::kLlama3 || format.family == ToolFamily::kGemma;
+  // Of every family: small models forget the markers. Only names of the request's tools count.
+  bare_json_ = true;
 }
 
 AnswerParts MarkedParser::Append(std::string_view text) {
@@ -298,6 +299,12 @@ bool MarkedParser::Json(AnswerParts& out) {
   if (cut_off_ && at_end_ && reader_->begun() && !reader_->failed()) {
     sink_.Note("the call was cut off", out);
     mode_ = Mode::kAfterJson;
+    return false;
+  }
+  if (at_end_ && cut_off_ && sink_.num_calls() > 0) {
+    sink_.Note("a further call was cut off", out);
+    Consume(text_.size());
+    mode_ = Mode::kText;
     return false;
   }
   if (reader_->failed() && !reader_->begun()) {
