@@ -148,6 +148,14 @@ bool MarkedParser::Start(AnswerParts& out) {
       return true;
     }
   }
+  for (const CallMarker& marker : markers_) {
+    const std::optional<bool> marked = BeginsWith(marker.open);
+    if (!marked) return false;
+    if (*marked) {
+      mode_ = Mode::kText;
+      return true;
+    }
+  }
   if (bare_json_ && (text_.front() == '{' || text_.front() == '[')) {
     marker_ = {};
     raw_.clear();
