@@ -157,6 +157,7 @@ TEST_F(StructuredOutputTest, WhatCannotBeCompiledIsRefused) {
 }
 
 TEST_F(StructuredOutputTest, ToolsOfModelsWithoutAFormGoIntoThePrompt) {
+  service_.SetContextLength(2048);
   service_.SetAnswer("x");
   const RawResponse response = Ask(kTools, R"([{"role":"user","content":"1+1?"},
       {"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function",
