@@ -6,6 +6,7 @@
 #include "device/cpu/cpu_device.h"
 #include "device/npu/npu_device.h"
 #include "device/npu/openvino/openvino_device.h"
+#include "device/slowed_device.h"
 #include "device/vulkan/vulkan_device.h"
 
 namespace lem {
@@ -25,7 +26,9 @@ DeviceListing ListDevices(const KernelTable& kernels) {
   return listing;
 }
 
-Result<std::unique_ptr<Device>> OpenDevice(std::string_view id, const DeviceHost& host) {
+namespace {
+
+Result<std::unique_ptr<Device>> OpenDeviceItself(std::string_view id, const DeviceHost& host) {
   if (id == "cpu") return MakeCpuDevice(host.pool, host.kernels);
   if (id.starts_with("vulkan:")) {
     VulkanDeviceOptions options = VulkanDeviceOptionsFromEnvironment();
@@ -54,6 +57,15 @@ Result<std::unique_ptr<Device>> OpenDevice(std::string_view id, const DeviceHost
   for (const DeviceCaps& caps : listing.devices) ids.push_back(caps.id);
   return NotFound("there is no device '{}'; devices of this machine: {}{}", id, fmt::join(ids, ", "),
                   listing.missing.empty() ? "" : fmt::format(" ({})", fmt::join(listing.missing, "; ")));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Device>> OpenDevice(std::string_view id, const DeviceHost& host) {
+  LEM_ASSIGN_OR_RETURN(std::unique_ptr<Device> device, OpenDeviceItself(id, host));
+  const std::optional<SlowDown> slow_down = SlowDownFromEnvironment();
+  if (slow_down && slow_down->device_id == id) return MakeSlowedDevice(std::move(device), *slow_down);
+  return device;
 }
 
 }  // namespace lem

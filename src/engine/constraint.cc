@@ -22,11 +22,14 @@ Result<std::unique_ptr<Constraint>> Constraint::Create(std::shared_ptr<const Gra
   return constraint;
 }
 
+void Constraint::Prepare() {
+  if (std::exchange(has_mask_, true)) return;
+  mask_status_ = matcher_->FillMask(mask_);
+}
+
 Status Constraint::Mask(std::span<float> logits) {
-  if (!std::exchange(has_mask_, true)) {
-    const Status status = matcher_->FillMask(mask_);
-    if (!status.ok()) return Internal("the answer cannot be kept in its form: {}", status.message());
-  }
+  Prepare();
+  if (!mask_status_.ok()) return Internal("the answer cannot be kept in its form: {}", mask_status_.message());
   for (size_t word = 0; word < mask_.size(); ++word) {
     uint32_t forbidden = ~mask_[word];
     if (forbidden == 0) continue;

@@ -19,6 +19,8 @@ class Constraint {
   static Result<std::unique_ptr<Constraint>> Create(std::shared_ptr<const Grammar> grammar,
                                                     std::shared_ptr<const GrammarVocabulary> vocabulary);
 
+  // Makes the mask of the position, if there is none yet: to be called while a device computes its logits.
+  void Prepare();
   // Makes every token impossible that may not follow. REQUIRES: logits.size() >= the vocabulary's. Errors: Internal
   // when no token may follow, or a step is over the matcher's budget.
   Status Mask(std::span<float> logits);
@@ -39,6 +41,7 @@ class Constraint {
   std::vector<uint32_t> mask_;
   size_t vocab_size_;
   bool has_mask_ = false;  // mask_ is that of the position
+  Status mask_status_;
 };
 
 }  // namespace lem

@@ -1,12 +1,12 @@
 #include "engine/engine.h"
 
 #include <fmt/ranges.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
+#include <map>
 
 #include "base/check.h"
 #include "base/cpu_info.h"
@@ -57,7 +57,12 @@ struct Engine::Sequence {
 
 Engine::Engine(const Model& model, const DeviceRegistry& devices, MemoryManager& memory, const KernelTable& kernels,
                const EngineOptions& options)
-    : model_(model), devices_(devices), memory_(memory), kernels_(kernels), options_(options) {}
+    : model_(model),
+      devices_(devices),
+      memory_(memory),
+      kernels_(kernels),
+      options_(options),
+      routes_({&model.graph, model.bound_weights, &model.weights}, devices, memory) {}
 
 Engine::~Engine() = default;
 
@@ -67,7 +72,7 @@ Result<std::unique_ptr<Engine>> Engine::Create(const Model& model, const DeviceR
   const auto row_bytes = static_cast<int64_t>(sizeof(float)) * model.graph.vocab_size;
   engine->max_step_outputs_ =
       std::clamp(kMaxLogitsBytes / row_bytes, kMinStepOutputs, std::max(kMinStepOutputs, options.max_step_tokens));
-  LEM_ASSIGN_OR_RETURN(auto route, Route::Create(engine->bound(), options.placement, devices, memory));
+  LEM_ASSIGN_OR_RETURN(auto route, engine->routes_.Place(options.placement));
   LEM_TRY(engine->CheckDeterminism(route->placed()));
   LEM_TRY(engine->ChooseMemory(route->placed()));
   const bool compiles_slowly = std::ranges::any_of(route->placed().devices(),
@@ -76,7 +81,7 @@ Result<std::unique_ptr<Engine>> Engine::Create(const Model& model, const DeviceR
   if (compiles_slowly && route->placed().all_in_host_memory() && !options.wait_for_devices && !options.deterministic) {
     LEM_TRY(engine->StartOnCpu(std::move(route)));
   } else {
-    LEM_TRY(engine->OpenRoute(std::move(route)));
+    LEM_ASSIGN_OR_RETURN(engine->route_, engine->routes_.Open(std::move(route)));
   }
   return engine;
 }
@@ -105,17 +110,6 @@ Status Engine::CheckDeterminism(const PlacedModel& placed) const {
       *first, *second);
 }
 
-// Makes `route` that of new sequences. REQUIRES: the pool exists; no sequence holds keys outside the host's memory.
-Status Engine::OpenRoute(std::unique_ptr<Route> route) {
-  LEM_TRY(route->Compile(options_.max_step_tokens, max_step_outputs_, memory_));
-  if (!route->placed().all_in_host_memory()) {
-    kv_residency_ = std::make_unique<KvResidency>(*pool_, model_.graph.kv.num_layers, kv_layout_.layer_bytes,
-                                                  route->placed().space_memory());
-  }
-  route_ = std::move(route);
-  return OkStatus();
-}
-
 // --- devices that compile slowly ---
 
 Status Engine::StartOnCpu(std::unique_ptr<Route> wanted) {
@@ -123,41 +117,43 @@ Status Engine::StartOnCpu(std::unique_ptr<Route> wanted) {
   for (const Device* device : wanted->placed().devices()) {
     if (device->caps().compiles_slowly) meanwhile = meanwhile.Without(device->caps().id, "cpu");
   }
-  LEM_ASSIGN_OR_RETURN(auto route, Route::Create(bound(), meanwhile, devices_, memory_));
-  LEM_TRY(OpenRoute(std::move(route)));
+  LEM_ASSIGN_OR_RETURN(auto route, routes_.Place(meanwhile));
+  LEM_ASSIGN_OR_RETURN(route_, routes_.Open(std::move(route)));
   compiling_since_ = Clock::now();
-  is_compiling_.store(true, std::memory_order_release);
-  auto compile = [this, wanted = std::move(wanted)]() mutable -> Result<std::unique_ptr<Route>> {
-    constexpr int kNice = 10;  // requests that run meanwhile come first; on Linux this is the thread's own
-    ::setpriority(PRIO_PROCESS, 0, kNice);
-    const Status status = wanted->Compile(options_.max_step_tokens, max_step_outputs_, memory_);
-    is_compiling_.store(false, std::memory_order_release);
-    LEM_TRY(status);
-    return std::move(wanted);
-  };
-  compiling_ = std::async(std::launch::async, std::move(compile));
+  wanted_ = FormatPlacement(options_.placement);
+  routes_.Prepare(std::move(wanted));
   return OkStatus();
 }
 
 void Engine::WaitForDevices() {
-  if (compiling_.valid()) compiling_.wait();
+  routes_.Wait(wanted_);
   TakeCompiledRoute();
 }
+
+namespace {
+
+bool SameNumerics(const Route& a, const Route& b) {
+  return std::ranges::all_of(std::array{Phase::kPrefill, Phase::kDecode},
+                             [&](Phase phase) { return a.placed().Numerics(phase) == b.placed().Numerics(phase); });
+}
+
+}  // namespace
 
 // New sequences take the route that was asked for as soon as it is there. Running ones change over where no bit can
 // change, or where the user asked for it: their keys and values stay where they are.
 void Engine::TakeCompiledRoute() {
-  if (!compiling_.valid() || compiling_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return;
-  Result<std::unique_ptr<Route>> compiled = compiling_.get();
-  if (!compiled.ok()) {
-    placement_status_ = compiled.status();
+  if (wanted_.empty()) return;
+  const std::optional<RouteInfo> info = routes_.Info(wanted_);
+  if (info && info->state == RouteState::kOpening) return;
+  const std::string wanted = std::exchange(wanted_, {});
+  if (!info) return;  // a device of it was lost
+  if (info->state == RouteState::kFailed) {
+    placement_status_ = info->error;
     LogError("the model cannot be placed as asked for, its requests stay on the CPU: {}", placement_status_.message());
     return;
   }
-  const std::shared_ptr<Route> before = std::exchange(route_, std::move(*compiled));
-  const bool same = std::ranges::all_of(std::array{Phase::kPrefill, Phase::kDecode}, [&](Phase phase) {
-    return before->placed().Numerics(phase) == route_->placed().Numerics(phase);
-  });
+  const std::shared_ptr<Route> before = std::exchange(route_, routes_.Find(wanted));
+  const bool same = SameNumerics(*before, *route_);
   int64_t num_moved = 0;
   for (const auto& [id, sequence] : sequences_) {
     if (sequence->route != before || (!same && !options_.placement.handover && sequence->num_computed > 0)) continue;
@@ -170,14 +166,29 @@ void Engine::TakeCompiledRoute() {
           num_moved, sequences_.size());
 }
 
+bool Engine::MoveTo(SequenceId id, const std::string& placement) {
+  Sequence& sequence = *sequences_.at(id);
+  std::shared_ptr<Route> route = routes_.Find(placement);
+  if (route == nullptr || sequence.route == nullptr) return false;
+  if (sequence.num_computed > 0 && !SameNumerics(*sequence.route, *route)) return false;
+  sequence.route = std::move(route);
+  return true;
+}
+
+std::string Engine::PlacementOf(SequenceId id) const {
+  const std::shared_ptr<Route>& route = sequences_.at(id)->route;
+  return route == nullptr ? "" : FormatPlacement(route->placed().placement());
+}
+
 Status Engine::ChooseMemory(const PlacedModel& placed) {
   kv_layout_ = MakeKvBlockLayout(model_.graph.kv);
   const auto block_bytes = static_cast<int64_t>(kv_layout_.block_bytes);
   const MemoryInfo memory = GetMemoryInfo();
   uint64_t budget = options_.kv_cache_bytes != 0 ? options_.kv_cache_bytes : memory.available_bytes / 2;
   // What a device with a memory of its own has to spare, less what activations will take.
-  for (const DeviceMemory* device : placed.space_memory()) {
-    if (device != nullptr && options_.kv_cache_bytes == 0) budget = std::min(budget, device->free_bytes() / 2);
+  for (Device* device : placed.devices()) {
+    if (devices_.SpaceOf(*device) == kHostSpace || options_.kv_cache_bytes != 0) continue;
+    budget = std::min(budget, device->memory()->free_bytes() / 2);
   }
   const int64_t budget_blocks = static_cast<int64_t>(budget) / block_bytes;
   const int64_t wanted = options_.context_length != 0 ? options_.context_length : model_.config.context_length;
@@ -190,9 +201,11 @@ Status Engine::ChooseMemory(const PlacedModel& placed) {
         wanted, DivideUp(wanted, kKvBlockTokens) * block_bytes, budget);
   }
   LEM_ASSIGN_OR_RETURN(pool_, KvBlockPool::Create(memory_, kv_layout_.block_bytes, budget_blocks));
-  for (Device* device : placed.devices()) {
-    if (device->memory() != nullptr) LEM_TRY(pool_->MapTo(*device->memory()));
+  if (devices_.space_memory().size() > 1) {
+    kv_residency_ = std::make_unique<KvResidency>(*pool_, model_.graph.kv.num_layers, kv_layout_.layer_bytes,
+                                                  devices_.space_memory());
   }
+  routes_.SetSteps(*pool_, options_.max_step_tokens, max_step_outputs_);
   return OkStatus();
 }
 
@@ -209,13 +222,14 @@ int64_t Engine::BlocksFor(const GenerateRequest& request) const {
 }
 
 void Engine::Add(SequenceId id, const std::shared_ptr<const GenerateRequest>& request, std::shared_ptr<EventSink> sink,
-                 std::unique_ptr<Constraint> constraint) {
+                 const std::string& placement, std::unique_ptr<Constraint> constraint) {
   TakeCompiledRoute();
   const uint64_t seed = request->sampling.seed.value_or(id * 0x9e3779b97f4a7c15u ^ std::random_device{}());
   auto sequence = std::make_unique<Sequence>(Sequence{
       .id = id, .request = request, .sink = std::move(sink), .sampler = {request->sampling, seed, request->prompt}});
   sequence->constraint = std::move(constraint);
-  sequence->route = route_;
+  if (!placement.empty()) sequence->route = routes_.Find(placement);
+  if (sequence->route == nullptr) sequence->route = route_;
   sequence->answer_limit = AnswerLimit(*request);
   const int64_t num_blocks = BlocksFor(*request);
   for (int64_t i = 0; i < num_blocks; ++i) {
@@ -247,32 +261,77 @@ Usage Engine::UsageOf(SequenceId id) const {
   return usage;
 }
 
-void Engine::GatherRows(const std::vector<EngineRows>& rows) {
-  tokens_.clear();
-  sequence_rows_.clear();
-  output_rows_.clear();
-  for (const EngineRows& row : rows) {
+void Engine::GatherRows(Batch& batch) const {
+  for (const EngineRows& row : batch.rows) {
     const Sequence& sequence = *sequences_.at(row.id);
-    const auto row_begin = static_cast<int64_t>(tokens_.size());
-    sequence_rows_.push_back({row_begin, row.num_tokens, sequence.num_computed, sequence.blocks});
+    const auto row_begin = static_cast<int64_t>(batch.tokens.size());
+    batch.sequences.push_back({row_begin, row.num_tokens, sequence.num_computed, sequence.blocks});
     const bool all_outputs = sequence.wants_all_outputs();
     for (int64_t i = 0; i < row.num_tokens; ++i) {
       const int64_t position = sequence.num_computed + i;
-      tokens_.push_back(sequence.token_at(position));
+      batch.tokens.push_back(sequence.token_at(position));
       const bool last = position + 1 == sequence.num_known();
-      if (all_outputs || last) output_rows_.push_back(static_cast<int32_t>(row_begin + i));
+      if (all_outputs || last) batch.output_rows.push_back(static_cast<int32_t>(row_begin + i));
     }
   }
 }
 
+Bindings Engine::BindingsOf(const Batch& batch) const {
+  Bindings bindings;
+  bindings.tokens = batch.tokens;
+  bindings.sequences = batch.sequences;
+  bindings.output_rows = batch.output_rows;
+  bindings.kv_base = pool_->base();
+  bindings.kv_block_bytes = pool_->block_bytes();
+  return bindings;
+}
+
+Engine::BatchRun Engine::DescribeRun(const Batch& batch) const {
+  BatchRun run{.route = batch.route, .phase = batch.phase, .rows = batch.rows};
+  double context = 0;
+  for (const SequenceRows& sequence : batch.sequences) {
+    const auto rows = static_cast<double>(sequence.num_rows);
+    context += rows * (static_cast<double>(sequence.first_position) + (rows + 1) / 2);
+  }
+  run.mean_context = context / static_cast<double>(batch.tokens.size());
+  run.num_outputs = static_cast<int64_t>(batch.output_rows.size());
+  for (const EngineRows& row : batch.rows) {
+    (sequences_.at(row.id)->in_prompt() ? run.has_prompts : run.has_answers) = true;
+  }
+  run.timings = batch.route->executor(batch.phase).timings();
+  return run;
+}
+
+// Batches of different ways are begun together, so that devices with queues of their own work beside the CPU.
 Engine::StepOutcome Engine::Step(const std::vector<EngineRows>& rows) {
   TakeCompiledRoute();
   StepOutcome outcome;
-  for (Batch& batch : MakeBatches(WithForcedTokens(rows))) {
-    Status status = StepBatch(batch, outcome.finished);
-    if (status.ok()) continue;
+  std::vector<Batch> batches = MakeBatches(WithForcedTokens(rows));
+  for (Batch& batch : batches) {
+    GatherRows(batch);
+    if (batch.route == nullptr) {
+      batch.status = Unavailable("a device was lost and the model could not be placed without it");
+    } else {
+      batch.route->executor(batch.phase).Start(BindingsOf(batch), kv_residency_.get());
+    }
+  }
+  for (const Batch& batch : batches) PrepareMasks(batch);
+  for (Batch& batch : batches) {
+    if (batch.route != nullptr) batch.status = batch.route->executor(batch.phase).Finish();
+    if (!batch.status.ok()) continue;
+    outcome.runs.push_back(DescribeRun(batch));
+    HandleBatch(batch, outcome.finished);
+  }
+  // Only now, when all that was computed is counted: a replay begins there.
+  for (Batch& batch : batches) {
+    if (batch.status.ok()) continue;
+    if (batch.route != nullptr) batch.status = Recover(batch);
+    if (batch.status.ok()) {
+      HandleBatch(batch, outcome.finished);
+      continue;
+    }
     for (const EngineRows& row : batch.rows) outcome.failed.push_back(row.id);
-    outcome.error = std::move(status);
+    outcome.error = std::move(batch.status);
   }
   return outcome;
 }
@@ -293,6 +352,15 @@ std::vector<EngineRows> Engine::WithForcedTokens(std::vector<EngineRows> rows) c
   return rows;
 }
 
+// While devices work on the step whose logits they are for.
+void Engine::PrepareMasks(const Batch& batch) const {
+  for (const EngineRows& row : batch.rows) {
+    Sequence& sequence = *sequences_.at(row.id);
+    const bool reaches_end = sequence.num_computed + row.num_tokens == sequence.num_known();
+    if (sequence.constraint != nullptr && reaches_end) sequence.constraint->Prepare();
+  }
+}
+
 std::vector<Engine::Batch> Engine::MakeBatches(const std::vector<EngineRows>& rows) const {
   std::vector<Batch> batches;
   for (const EngineRows& row : rows) {
@@ -301,24 +369,23 @@ std::vector<Engine::Batch> Engine::MakeBatches(const std::vector<EngineRows>& ro
     const Phase phase = one_phase || sequence.in_prompt() ? Phase::kPrefill : Phase::kDecode;
     auto batch = std::ranges::find_if(
         batches, [&](const Batch& known) { return known.route == sequence.route && known.phase == phase; });
-    if (batch == batches.end()) batch = batches.insert(batch, {sequence.route, phase, {}});
+    if (batch == batches.end()) batch = batches.insert(batch, {.route = sequence.route, .phase = phase});
     batch->rows.push_back(row);
   }
-  // Answers first: they wait for one token, prompts for many.
-  std::ranges::sort(batches, std::ranges::greater(), &Batch::phase);
+  // Answers first: they wait for one token, prompts for many. And before both what runs beside the host.
+  const auto begins_on_host = [](const Batch& batch) {
+    if (batch.route == nullptr) return true;
+    const PlacedModel& placed = batch.route->placed();
+    return placed.DeviceOf(placed.plan(batch.phase).steps.front().device_id).memory() == nullptr;
+  };
+  std::ranges::sort(batches, [&](const Batch& a, const Batch& b) {
+    return std::pair(begins_on_host(a), a.phase != Phase::kDecode) <
+           std::pair(begins_on_host(b), b.phase != Phase::kDecode);
+  });
   return batches;
 }
 
-Status Engine::StepBatch(Batch& batch, std::vector<FinishedSequence>& finished) {
-  GatherRows(batch.rows);
-  Bindings bindings;
-  bindings.tokens = tokens_;
-  bindings.sequences = sequence_rows_;
-  bindings.output_rows = output_rows_;
-  bindings.kv_base = pool_->base();
-  bindings.kv_block_bytes = pool_->block_bytes();
-  LEM_TRY(RunOrRecover(bindings, batch));
-
+void Engine::HandleBatch(const Batch& batch, std::vector<FinishedSequence>& finished) {
   const auto vocab = static_cast<size_t>(model_.graph.vocab_size);
   float* logits = batch.route->executor(batch.phase).logits();
   for (const EngineRows& row : batch.rows) {
@@ -331,69 +398,79 @@ Status Engine::StepBatch(Batch& batch, std::vector<FinishedSequence>& finished) 
     finished.push_back({row.id, *reason, UsageOf(row.id), std::move(sequence.error)});
     Remove(row.id);
   }
-  return OkStatus();
 }
 
 // --- lost devices ---
 
-Status Engine::RunOrRecover(const Bindings& bindings, Batch& batch) {
+// Repeats a batch that failed, without the devices that were lost.
+Status Engine::Recover(Batch& batch) {
+  Status status = std::move(batch.status);
   for (;;) {
-    // Another batch of this step, or the loss below, may have changed it.
+    // Another batch of this step may have left the device already.
+    const std::shared_ptr<Route>& route = sequences_.at(batch.rows.front().id)->route;
+    if (route == batch.route) LEM_TRY(LeaveLostDevices(status));
     batch.route = sequences_.at(batch.rows.front().id)->route;
     if (batch.route == nullptr) return Unavailable("a device was lost and the model could not be placed without it");
-    const Status status = batch.route->executor(batch.phase).Run(bindings, kv_residency_.get());
+    status = batch.route->executor(batch.phase).Run(BindingsOf(batch), kv_residency_.get());
     if (status.ok()) return OkStatus();
-    LEM_TRY(LeaveLostDevices(status));
   }
 }
 
 // Moves the work of devices that were lost to the CPU. Keys and values that were in their memory are computed anew, in
 // the numerics of the CPU. Returns `cause` if no device was lost.
 Status Engine::LeaveLostDevices(const Status& cause) {
-  // Only this route has devices other than the CPU.
-  const std::shared_ptr<Route> before = route_;
-  if (before == nullptr) return cause;
-  Placement placement = before->placed().placement();
+  std::vector<Device*> lost;
   std::vector<SpaceId> lost_spaces;
-  bool any_lost = false;
-  for (Device* device : before->placed().devices()) {
-    const Status health = device->health();
-    if (health.ok()) continue;
-    any_lost = true;
-    LogError("device {} is lost ({}): its work goes on on the CPU, {} sequences are under way", device->caps().id,
-             health.message(), sequences_.size());
-    placement = placement.Without(device->caps().id, "cpu");
-    lost_spaces.push_back(before->placed().SpaceOf(device->caps().id));
+  for (const auto& device : devices_.devices()) {
+    if (device->health().ok()) continue;
+    lost.push_back(device.get());
+    lost_spaces.push_back(devices_.SpaceOf(*device));
   }
-  if (!any_lost) return cause;
+  const auto uses_lost = [&](const Route& route) {
+    return std::ranges::any_of(route.placed().devices(),
+                               [&](Device* device) { return std::ranges::find(lost, device) != lost.end(); });
+  };
   std::vector<Sequence*> moved;
   std::vector<const Sequence*> to_replay;
   for (const auto& [id, sequence] : sequences_) {
-    if (sequence->route != before) continue;
+    if (sequence->route == nullptr || !uses_lost(*sequence->route)) continue;
     LEM_ASSIGN_OR_RETURN(const bool complete, BringKvToHost(*sequence, lost_spaces));
     moved.push_back(sequence.get());
     if (!complete) to_replay.push_back(sequence.get());
-    sequence->route = nullptr;
   }
-  kv_residency_.reset();
-  route_ = nullptr;
-  LEM_ASSIGN_OR_RETURN(auto route, Route::Create(bound(), placement, devices_, memory_));
-  LEM_TRY(OpenRoute(std::move(route)));
-  for (Sequence* sequence : moved) sequence->route = route_;
-  MarkKvInHost();
-  for (const Sequence* sequence : to_replay) LEM_TRY(Replay(*sequence));
-  return OkStatus();
-}
-
-void Engine::MarkKvInHost() {
-  if (kv_residency_ == nullptr) return;
-  for (const auto& [id, sequence] : sequences_) {
-    for (const BlockId block : sequence->blocks) {
-      for (int32_t layer = 0; layer < model_.graph.kv.num_layers; ++layer) {
-        kv_residency_->MarkWritten(block, layer, kHostSpace);
-      }
+  if (moved.empty()) return cause;
+  for (Device* device : lost) {
+    LogError("device {} is lost ({}): its work goes on on the CPU, {} sequences are under way", device->caps().id,
+             device->health().message(), moved.size());
+  }
+  routes_.CloseLost();
+  if (kv_residency_ != nullptr) {
+    for (const SpaceId space : lost_spaces) {
+      if (space != kHostSpace) kv_residency_->DropSpace(space);
     }
   }
+  std::map<const Route*, std::shared_ptr<Route>> heirs;
+  const auto heir_of = [&](const std::shared_ptr<Route>& route) -> Result<std::shared_ptr<Route>> {
+    std::shared_ptr<Route>& heir = heirs[route.get()];
+    if (heir != nullptr) return heir;
+    Placement placement = route->placed().placement();
+    for (const Device* device : lost) placement = placement.Without(device->caps().id, "cpu");
+    heir = routes_.Find(FormatPlacement(placement));
+    if (heir != nullptr) return heir;
+    LEM_ASSIGN_OR_RETURN(auto placed, routes_.Place(placement));
+    LEM_ASSIGN_OR_RETURN(heir, routes_.Open(std::move(placed)));
+    return heir;
+  };
+  for (Sequence* sequence : moved) {
+    const std::shared_ptr<Route> before = std::exchange(sequence->route, nullptr);
+    LEM_ASSIGN_OR_RETURN(sequence->route, heir_of(before));
+  }
+  if (route_ != nullptr && uses_lost(*route_)) {
+    const std::shared_ptr<Route> before = std::exchange(route_, nullptr);
+    LEM_ASSIGN_OR_RETURN(route_, heir_of(before));
+  }
+  for (const Sequence* sequence : to_replay) LEM_TRY(Replay(*sequence));
+  return OkStatus();
 }
 
 // False if something was only in a lost memory.

@@ -5,16 +5,13 @@
 #pragma once
 
 #include <atomic>
-#include <functional>
-#include <future>
 #include <memory>
 #include <unordered_map>
 #include <vector>
 
 #include "engine/constraint.h"
+#include "engine/route_table.h"
 #include "engine/sampler.h"
-#include "executor/route.h"
-#include "memory/kv_block_pool.h"
 #include "models/model.h"
 #include "request/request.h"
 
@@ -63,20 +60,29 @@ class Engine {
   const PlacedModel& placed() const { return route_->placed(); }
   // Not OK if a device could not compile its part, so that requests stay on the CPU.
   const Status& placement_status() const { return placement_status_; }
-  // True while devices compile that new requests are to use. Thread-safe.
-  bool compiling() const { return is_compiling_.load(std::memory_order_acquire); }
+  // True while devices compile that requests are to use. Thread-safe.
+  bool compiling() const { return routes_.is_opening(); }
   // Waits until requests are placed as asked for, or placement_status() says why not.
   void WaitForDevices();
+  // The ways through the model; thread-safe but for Open. What is prepared here can be asked for in Add.
+  RouteTable& routes() { return routes_; }
+  const RouteTable& routes() const { return routes_; }
 
   // KV blocks that a request may come to use: the one function that says what a request needs.
   int64_t BlocksFor(const GenerateRequest& request) const;
   // The longest answer the context leaves room for, or the request's own limit if that is less.
   int64_t AnswerLimit(const GenerateRequest& request) const;
 
-  // Takes all blocks the request may use. REQUIRES: BlocksFor(request) are free; the request was checked; there is a
-  // constraint if the request has a grammar.
+  // Takes all blocks the request may use. It runs as `placement` (text of FormatPlacement) says
+  // if that way is open, else as placed().
+  // REQUIRES: BlocksFor(request) are free; the request was checked; there is a constraint if it has a grammar.
   void Add(SequenceId id, const std::shared_ptr<const GenerateRequest>& request, std::shared_ptr<EventSink> sink,
-           std::unique_ptr<Constraint> constraint = nullptr);
+           const std::string& placement = {}, std::unique_ptr<Constraint> constraint = nullptr);
+  // Changes a running sequence over to an open way, if it has computed nothing yet or no bit of its answer can change.
+  // False if that is not so. REQUIRES: the sequence exists.
+  bool MoveTo(SequenceId id, const std::string& placement);
+  // The placement that a sequence runs on. REQUIRES: it exists.
+  std::string PlacementOf(SequenceId id) const;
   // Forgets a sequence and frees its blocks. Emits nothing.
   void Remove(SequenceId id);
 
@@ -86,8 +92,20 @@ class Engine {
     Usage usage;
     Status status;  // for kError
   };
+  // What one submission of a step did, and when each part of its plan was at work.
+  struct BatchRun {
+    std::shared_ptr<const Route> route;
+    Phase phase = Phase::kPrefill;  // whose plan
+    bool has_prompts = false;       // rows of prompts, of answers
+    bool has_answers = false;
+    int64_t num_outputs = 0;
+    double mean_context = 0;  // tokens that a row looks back at
+    std::vector<EngineRows> rows;
+    std::vector<StepTiming> timings;  // by steps of the plan
+  };
   struct StepOutcome {
     std::vector<FinishedSequence> finished;
+    std::vector<BatchRun> runs;
     // Sequences that a device failed on. They are as before the step, and may be stepped again or removed.
     std::vector<SequenceId> failed;
     Status error;  // OK if none failed
@@ -109,23 +127,26 @@ class Engine {
     std::shared_ptr<Route> route;
     Phase phase = Phase::kPrefill;
     std::vector<EngineRows> rows;
+    std::vector<int32_t> tokens, output_rows;
+    std::vector<SequenceRows> sequences;
+    Status status;
   };
 
-  BoundGraph bound() const { return {&model_.graph, model_.bound_weights, &model_.weights}; }
   Status CheckDeterminism(const PlacedModel& placed) const;
   Status ChooseMemory(const PlacedModel& placed);
-  Status OpenRoute(std::unique_ptr<Route> route);
   Status StartOnCpu(std::unique_ptr<Route> wanted);
   void TakeCompiledRoute();
   std::vector<Batch> MakeBatches(const std::vector<EngineRows>& rows) const;
-  Status StepBatch(Batch& batch, std::vector<FinishedSequence>& finished);
-  Status RunOrRecover(const Bindings& bindings, Batch& batch);
+  void GatherRows(Batch& batch) const;
+  Bindings BindingsOf(const Batch& batch) const;
+  BatchRun DescribeRun(const Batch& batch) const;
+  void HandleBatch(const Batch& batch, std::vector<FinishedSequence>& finished);
+  Status Recover(Batch& batch);
   Status LeaveLostDevices(const Status& cause);
   Result<bool> BringKvToHost(const Sequence& sequence, const std::vector<SpaceId>& lost_spaces);
-  void MarkKvInHost();
   Status Replay(const Sequence& sequence);
   std::vector<EngineRows> WithForcedTokens(std::vector<EngineRows> rows) const;
-  void GatherRows(const std::vector<EngineRows>& rows);
+  void PrepareMasks(const Batch& batch) const;
   // What the outputs of one sequence's rows mean; true if it ended.
   std::optional<FinishReason> HandleOutputs(Sequence& sequence, int64_t num_tokens, float* logits);
   std::optional<FinishReason> EmitNextToken(Sequence& sequence, std::span<float> logits);
@@ -141,18 +162,14 @@ class Engine {
   int64_t max_step_outputs_ = 0;
   KvBlockLayout kv_layout_;
   std::unique_ptr<KvBlockPool> pool_;
+  RouteTable routes_;
   std::shared_ptr<Route> route_;               // of new sequences; null after a lost device that nothing could replace
-  std::unique_ptr<KvResidency> kv_residency_;  // null while everything is in the host's memory
-  std::future<Result<std::unique_ptr<Route>>> compiling_;  // the route that was asked for, until it is taken
-  std::atomic<bool> is_compiling_{false};
+  std::unique_ptr<KvResidency> kv_residency_;  // null if every device works in the host's memory
+  std::string wanted_;                         // the placement that is being opened for new sequences; empty = none
   Clock::time_point compiling_since_{};
   Status placement_status_;
   std::unordered_map<SequenceId, std::unique_ptr<Sequence>> sequences_;
 
-  // Of the current step, kept to save allocations.
-  std::vector<int32_t> tokens_;
-  std::vector<SequenceRows> sequence_rows_;
-  std::vector<int32_t> output_rows_;
   SamplerScratch sampler_scratch_;
 };
 

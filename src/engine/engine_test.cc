@@ -53,8 +53,8 @@ class EngineTest : public testing::Test {
   }
 
   // Three sequences of which each starts when the one before is some tokens into its answer, so that prompts and
-  // answers share steps. Returns the answers.
-  std::vector<std::vector<int32_t>> Answers(Engine& engine) {
+  // answers share steps. Returns the answers. placements: of each; missing ones run as the engine is placed.
+  std::vector<std::vector<int32_t>> Answers(Engine& engine, const std::vector<std::string>& placements = {}) {
     constexpr int kSequences = 3, kAnswer = 12;
     std::map<SequenceId, std::shared_ptr<Collector>> sinks;
     std::map<SequenceId, int64_t> prompt_left;
@@ -69,7 +69,8 @@ class EngineTest : public testing::Test {
         request.ignore_end_tokens = true;
         prompt_left[id] = static_cast<int64_t>(request.prompt.size());
         sinks[id] = std::make_shared<Collector>();
-        engine.Add(id, std::make_shared<const GenerateRequest>(std::move(request)), sinks[id]);
+        const std::string placement = id <= placements.size() ? placements[id - 1] : "";
+        engine.Add(id, std::make_shared<const GenerateRequest>(std::move(request)), sinks[id], placement);
       }
       std::vector<EngineRows> rows;
       int64_t room = 32;
@@ -81,6 +82,7 @@ class EngineTest : public testing::Test {
       }
       const Engine::StepOutcome outcome = engine.Step(rows);
       EXPECT_TRUE(outcome.error.ok()) << outcome.error.ToString();
+      for (const Engine::BatchRun& run : outcome.runs) CheckRun(run);
       for (const Engine::FinishedSequence& finished : outcome.finished) {
         EXPECT_EQ(finished.usage.completion_tokens, kAnswer);
         prompt_left.erase(finished.id);
@@ -93,6 +95,23 @@ class EngineTest : public testing::Test {
     answers.reserve(sinks.size());
     for (const auto& [id, sink] : sinks) answers.push_back(sink->tokens);
     return answers;
+  }
+
+  static void CheckRun(const Engine::BatchRun& run) {
+    EXPECT_EQ(run.timings.size(), run.route->placed().plan(run.phase).steps.size());
+    EXPECT_TRUE(run.has_prompts || run.has_answers);
+    EXPECT_GT(run.mean_context, 0);
+    for (const StepTiming& timing : run.timings) EXPECT_LE(timing.begin, timing.end);
+  }
+  // Returns the placements as routes are named.
+  static std::vector<std::string> OpenRoutes(Engine& engine, std::vector<std::string> placements) {
+    for (std::string& placement : placements) placement = FormatPlacement(*ParsePlacement(placement));
+    for (const std::string& placement : placements) engine.routes().Prepare(*ParsePlacement(placement));
+    for (const std::string& placement : placements) {
+      engine.routes().Wait(placement);
+      EXPECT_NE(engine.routes().Find(placement), nullptr) << placement;
+    }
+    return placements;
   }
 
   fs::path path_;
@@ -112,6 +131,78 @@ TEST_F(EngineTest, EveryPlacementGivesTheSameAnswers) {
   const auto expected = Answers(*MakeEngine("all cpu"));
   for (const char* placement : kPlacements) {
     EXPECT_EQ(Answers(*MakeEngine(placement)), expected) << placement;
+  }
+}
+
+TEST_F(EngineTest, SequencesOnDifferentWaysShareSteps) {
+  const auto expected = Answers(*MakeEngine("all cpu"));
+  const auto engine = MakeEngine("all cpu");
+  const std::vector<std::string> ways =
+      OpenRoutes(*engine, {"all far", "layers 1-2 far; rest cpu", "prefill far; decode cpu"});
+  const uint64_t moved = memory_->ledger().AccountOf("far").bytes(TransferCause::kWeights);
+  OpenRoutes(*engine, {"ffn far; rest cpu"});
+  EXPECT_EQ(memory_->ledger().AccountOf("far").bytes(TransferCause::kWeights), moved) << "the device has them already";
+  for (size_t first = 0; first < ways.size(); ++first) {
+    EXPECT_EQ(Answers(*engine, {ways[first], ways[(first + 1) % 3], "all cpu"}), expected);
+  }
+  EXPECT_GT(far_->telemetry().submissions, 0u);
+  EXPECT_EQ(Answers(*engine, {"all nowhere", "all far", ""}), expected)
+      << "what is not open runs as the engine is placed";
+}
+
+TEST_F(EngineTest, AWayThatCannotBeOpenedSaysWhy) {
+  const auto engine = MakeEngine("all cpu");
+  engine->routes().Prepare(*ParsePlacement("layers 7-9 far; rest cpu"));
+  const std::string name = FormatPlacement(*ParsePlacement("layers 7-9 far; rest cpu"));
+  engine->routes().Wait(name);
+  const std::optional<RouteInfo> info = engine->routes().Info(name);
+  ASSERT_TRUE(info.has_value());
+  EXPECT_EQ(info->state, RouteState::kFailed);
+  EXPECT_THAT(info->error.message(), testing::HasSubstr("layer 9"));
+}
+
+TEST_F(EngineTest, RunningAnswersMoveToAnotherWay) {
+  const auto expected = Answers(*MakeEngine("all cpu"));
+  const auto engine = MakeEngine("all cpu");
+  OpenRoutes(*engine, {"all far"});
+  GenerateRequest request;
+  for (int32_t i = 0; i < 20; ++i) request.prompt.push_back((i * 37 + 5) % 256);
+  request.max_tokens = 12;
+  request.sampling.temperature = 0;
+  request.ignore_end_tokens = true;
+  const auto sink = std::make_shared<Collector>();
+  engine->Add(1, std::make_shared<const GenerateRequest>(std::move(request)), sink);
+  EXPECT_FALSE(engine->MoveTo(1, "all nowhere"));
+  for (int step = 0; step < 12; ++step) {
+    // There and back, in the middle of the prompt and of the answer.
+    EXPECT_TRUE(engine->MoveTo(1, step % 2 == 0 ? "all far" : "all cpu"));
+    EXPECT_EQ(engine->PlacementOf(1), step % 2 == 0 ? "all far" : "all cpu");
+    EXPECT_TRUE(engine->Step({{1, step == 0 ? 20 : 1}}).error.ok());
+  }
+  EXPECT_EQ(sink->tokens, expected[0]);
+}
+
+TEST_F(EngineTest, ALostDeviceLosesNoSequenceOfAnyWay) {
+  const auto expected = Answers(*MakeEngine("all cpu"));
+  for (const int64_t after : {0, 2, 5, 9}) {
+    auto fresh = std::make_unique<ShadowDevice>("far", *devices_.devices()[0], *memory_);
+    auto other = std::make_unique<ShadowDevice>("further", *devices_.devices()[0], *memory_);
+    ShadowDevice* device = fresh.get();
+    DeviceRegistry devices;
+    devices.Add(MakeCpuDevice(pool_, BestKernelTable()));
+    devices.Add(std::move(fresh));
+    devices.Add(std::move(other));
+    EngineOptions options;
+    options.kv_cache_bytes = 4 << 20;
+    options.max_step_tokens = 32;
+    const auto engine = std::move(*Engine::Create(*model_, devices, *memory_, BestKernelTable(), options));
+    const std::vector<std::string> ways =
+        OpenRoutes(*engine, {"all far", "prefill far; decode further", "all further"});
+    device->LoseAfter(after);
+    EXPECT_EQ(Answers(*engine, ways), expected) << "lost after " << after;
+    EXPECT_FALSE(device->health().ok());
+    EXPECT_EQ(engine->routes().Find("all far"), nullptr);
+    EXPECT_NE(engine->routes().Find("all further"), nullptr);
   }
 }
 

@@ -111,14 +111,13 @@ Result<Executable*> Executor::ExecutableFor(Step& step, int64_t num_tokens) {
 }
 
 // Devices that have nothing to do with each other go on working while these bytes are copied.
-Status Executor::Move(const std::vector<Transfer>& transfers, const Bindings& inputs,
-                      const std::vector<DeviceEvent>& done) {
+Status Executor::Move(const std::vector<Transfer>& transfers) {
   for (const Transfer& transfer : transfers) {
     const Value& value = model_.graph().values[static_cast<size_t>(transfer.value)];
-    const size_t rows = value.rows == Rows::kTokens ? inputs.tokens.size() : inputs.output_rows.size();
+    const size_t rows = value.rows == Rows::kTokens ? inputs_.tokens.size() : inputs_.output_rows.size();
     const size_t bytes = rows * static_cast<size_t>(value.cols) * sizeof(float);
     if (bytes == 0) continue;
-    LEM_TRY(done[producer_[static_cast<size_t>(transfer.value)]].Wait());
+    LEM_TRY(WaitFor(producer_[static_cast<size_t>(transfer.value)]));
     auto* data = reinterpret_cast<std::byte*>(value_data_[static_cast<size_t>(transfer.value)]);
     DeviceMemory& memory = *model_.space_memory()[static_cast<size_t>(std::max(transfer.from, transfer.to))];
     LEM_TRY(transfer.to == kHostSpace ? memory.CopyOut(data, bytes, TransferCause::kActivations)
@@ -127,8 +126,8 @@ Status Executor::Move(const std::vector<Transfer>& transfers, const Bindings& in
   return OkStatus();
 }
 
-Status Executor::BringKv(const Step& step, const Bindings& inputs, KvResidency& kv) {
-  for (const SequenceRows& sequence : inputs.sequences) {
+Status Executor::BringKv(const Step& step, KvResidency& kv) {
+  for (const SequenceRows& sequence : inputs_.sequences) {
     const int64_t end = sequence.first_position + sequence.num_rows;
     for (int64_t block = 0; block * kKvBlockTokens < end; ++block) {
       const BlockId id = sequence.block_table[static_cast<size_t>(block)];
@@ -142,32 +141,66 @@ Status Executor::BringKv(const Step& step, const Bindings& inputs, KvResidency& 
   return OkStatus();
 }
 
-Status Executor::RunStep(size_t step_idx, const Bindings& inputs, KvResidency* kv, std::vector<DeviceEvent>& done) {
+Status Executor::WaitFor(size_t step_idx) {
+  if (awaited_[step_idx]) return done_[step_idx].Wait();
+  awaited_[step_idx] = true;
+  // A wait that does not block tells nothing of when the work ended.
+  constexpr auto kBlocked = std::chrono::microseconds(10);
+  const auto begin = std::chrono::steady_clock::now();
+  Status status = done_[step_idx].Wait();
+  StepTiming& timing = timings_[step_idx];
+  timing.end = std::chrono::steady_clock::now();
+  timing.exact = timing.end - begin > kBlocked;
+  return status;
+}
+
+Status Executor::StartStep(size_t step_idx, KvResidency* kv) {
   Step& step = steps_[step_idx];
-  LEM_TRY(Move(plan_.steps[step_idx].transfers, inputs, done));
-  if (kv != nullptr && !step.kv_layers.empty()) LEM_TRY(BringKv(step, inputs, *kv));
-  LEM_ASSIGN_OR_RETURN(Executable * executable, ExecutableFor(step, static_cast<int64_t>(inputs.tokens.size())));
+  LEM_TRY(Move(plan_.steps[step_idx].transfers));
+  if (kv != nullptr && !step.kv_layers.empty()) LEM_TRY(BringKv(step, *kv));
+  LEM_ASSIGN_OR_RETURN(Executable * executable, ExecutableFor(step, static_cast<int64_t>(inputs_.tokens.size())));
   std::vector<DeviceEvent> waits;
   waits.reserve(step.after.size());
-  for (const size_t earlier : step.after) waits.push_back(done[earlier]);
-  Bindings bindings = inputs;
+  StepTiming timing;
+  for (const size_t earlier : step.after) {
+    // A device waits for its own work by itself; for that of others the host has to, in any case.
+    if (steps_[earlier].device != step.device) LEM_TRY(WaitFor(earlier));
+    waits.push_back(done_[earlier]);
+  }
+  Bindings bindings = inputs_;
   bindings.values = step.values;
-  done.push_back(step.device->Submit(*executable, bindings, waits));
+  timing.begin = std::chrono::steady_clock::now();
+  done_.push_back(step.device->Submit(*executable, bindings, waits));
+  timing.end = std::chrono::steady_clock::now();
+  timings_.push_back(timing);
+  awaited_.push_back(done_.back().state() == nullptr);
   return OkStatus();
 }
 
-Status Executor::Run(const Bindings& inputs, KvResidency* kv) {
+void Executor::Start(const Bindings& inputs, KvResidency* kv) {
   LEM_CHECK(kv != nullptr || model_.all_in_host_memory());
-  std::vector<DeviceEvent> done;
-  done.reserve(steps_.size());
-  Status status;
-  for (size_t s = 0; s < steps_.size() && status.ok(); ++s) status = RunStep(s, inputs, kv, done);
-  if (status.ok()) status = Move(plan_.last_transfers, inputs, done);
+  inputs_ = inputs;
+  done_.clear();
+  awaited_.clear();
+  timings_.clear();
+  status_ = OkStatus();
+  for (size_t s = 0; s < steps_.size() && status_.ok(); ++s) status_ = StartStep(s, kv);
+}
+
+Status Executor::Finish() {
+  if (status_.ok()) status_ = Move(plan_.last_transfers);
   // Also after an error: the caller may free or rewrite what the devices read.
-  for (const DeviceEvent& event : done) {
-    if (Status finished = event.Wait(); !finished.ok() && status.ok()) status = std::move(finished);
+  for (size_t s = 0; s < done_.size(); ++s) {
+    if (Status finished = WaitFor(s); !finished.ok() && status_.ok()) status_ = std::move(finished);
+    // Work of one device is done in order.
+    for (size_t earlier = 0; earlier < s; ++earlier) {
+      if (steps_[earlier].device != steps_[s].device) continue;
+      timings_[s].begin = std::max(timings_[s].begin, timings_[earlier].end);
+      timings_[s].exact = timings_[s].exact && timings_[earlier].exact;
+    }
+    timings_[s].end = std::max(timings_[s].end, timings_[s].begin);
   }
-  return status;
+  return std::exchange(status_, OkStatus());
 }
 
 }  // namespace lem

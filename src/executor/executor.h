@@ -6,6 +6,7 @@
 // first time one is needed.
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <vector>
@@ -15,6 +16,14 @@
 
 namespace lem {
 
+// When one step of a plan was at work, as the host saw it.
+struct StepTiming {
+  using TimePoint = std::chrono::steady_clock::time_point;
+  TimePoint begin, end;
+  // False if the host looked only later: the work ended before `end`, nobody knows when.
+  bool exact = true;
+};
+
 // Not thread-safe: one run at a time. The placed model and the memory must outlive it.
 class Executor {
  public:
@@ -23,9 +32,19 @@ class Executor {
   static Result<std::unique_ptr<Executor>> Create(const PlacedModel& model, const ShapeBucket& max,
                                                   MemoryManager& memory);
 
-  // Runs one step. `inputs.values` is ignored. `kv` may be null if everything is in the host's memory. Nothing of the
-  // step is under way any more when it returns. REQUIRES: the step fits the largest. Errors: of the devices.
-  Status Run(const Bindings& inputs, KvResidency* kv);
+  // Begins one step, and returns when nothing more can be submitted without waiting for a device that it does not need.
+  // What `inputs` points to stays valid until Finish; `inputs.values` is ignored. `kv` may be null if everything is in
+  // the host's memory. REQUIRES: the step fits the largest; the one before is finished.
+  void Start(const Bindings& inputs, KvResidency* kv);
+  // Nothing of the step is under way any more when it returns. Errors: of the devices.
+  Status Finish();
+  Status Run(const Bindings& inputs, KvResidency* kv) {
+    Start(inputs, kv);
+    return Finish();
+  }
+
+  // Of the last step that was finished without an error, by steps of the plan.
+  const std::vector<StepTiming>& timings() const { return timings_; }
 
   // [O, vocab_size] of the last step, valid until the next. May be changed.
   float* logits() const { return logits_; }
@@ -46,9 +65,10 @@ class Executor {
       : model_(model), plan_(model.plan(max.phase)), max_(max), bound_(model.bound()) {}
   Status AssignMemory(MemoryManager& memory);
   Result<Executable*> ExecutableFor(Step& step, int64_t num_tokens);
-  Status RunStep(size_t step_idx, const Bindings& inputs, KvResidency* kv, std::vector<DeviceEvent>& done);
-  Status Move(const std::vector<Transfer>& transfers, const Bindings& inputs, const std::vector<DeviceEvent>& done);
-  Status BringKv(const Step& step, const Bindings& inputs, KvResidency& kv);
+  Status StartStep(size_t step_idx, KvResidency* kv);
+  Status Move(const std::vector<Transfer>& transfers);
+  Status BringKv(const Step& step, KvResidency& kv);
+  Status WaitFor(size_t step_idx);
 
   const PlacedModel& model_;
   const Plan& plan_;
@@ -59,6 +79,13 @@ class Executor {
   std::vector<float*> value_data_;  // [values] null for those that do not cross
   std::vector<size_t> producer_;    // [values] step
   float* logits_ = nullptr;
+
+  // Of the step under way.
+  Bindings inputs_;
+  std::vector<DeviceEvent> done_;
+  std::vector<bool> awaited_;
+  std::vector<StepTiming> timings_;
+  Status status_;
 };
 
 }  // namespace lem

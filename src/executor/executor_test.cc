@@ -116,8 +116,25 @@ TEST_F(ExecutorTest, WeightsGoWhereTheyAreUsed) {
     if (in_ffn && name != "embed") ffn_bytes += model.table.host_bytes(model.handles[i]).size();
   }
   const uint64_t before = Moved(TransferCause::kWeights);
-  EXPECT_EQ(Place(model, "ffn far; rest cpu")->moved_weight_bytes(), ffn_bytes);
+  const auto weights = std::make_shared<PlacedWeights>(*memory_);
+  const auto place = [&](std::string_view placement) {
+    return std::move(*PlacedModel::Create(model.bound(), *ParsePlacement(placement), devices_, weights));
+  };
+  const auto first = place("ffn far; rest cpu");
+  EXPECT_EQ(weights->moved_bytes(), ffn_bytes);
   EXPECT_EQ(Moved(TransferCause::kWeights) - before, ffn_bytes);
+  // Another way through the model brings only what is not there yet, and both compute the same.
+  const auto second = place("layers 0-1 far; rest cpu");
+  const uint64_t with_layers = weights->moved_bytes();
+  EXPECT_GT(with_layers, ffn_bytes);
+  const auto third = place("layers 0-1 far; ffn far; rest cpu");
+  EXPECT_EQ(weights->moved_bytes(), with_layers);
+  const auto on_another = place("ffn further; rest cpu");
+  EXPECT_EQ(weights->moved_bytes(), with_layers + ffn_bytes);
+  const std::vector<float> expected = RunTinyTokens(*Place(model, "all cpu"), *memory_);
+  for (const PlacedModel* placed : {first.get(), second.get(), third.get(), on_another.get()}) {
+    EXPECT_EQ(RunTinyTokens(*placed, *memory_), expected);
+  }
 }
 
 TEST_F(ExecutorTest, ALostDeviceIsAnError) {

@@ -1,26 +1,18 @@
 #include "executor/placed_model.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
-#include <cstring>
 
 #include "base/check.h"
 
 namespace lem {
-namespace {
-
-// Kernels may read whole words at a weight's end.
-constexpr size_t kWeightPadding = 16;
-
-}  // namespace
-
 Result<std::unique_ptr<PlacedModel>> PlacedModel::Create(const BoundGraph& model, const Placement& placement,
-                                                         const DeviceRegistry& devices, MemoryManager& memory) {
-  std::unique_ptr<PlacedModel> placed(new PlacedModel(placement));
+                                                         const DeviceRegistry& devices,
+                                                         std::shared_ptr<PlacedWeights> weights) {
+  std::unique_ptr<PlacedModel> placed(new PlacedModel(placement, devices.space_memory()));
   LEM_TRY(placed->FindDevices(devices));
   LEM_ASSIGN_OR_RETURN(placed->sliced_, SliceGraph(*model.graph, placement, placed->spaces_));
-  LEM_TRY(placed->PlaceWeights(model, memory));
+  LEM_TRY(placed->PlaceWeights(model, *weights));
+  placed->placed_weights_ = std::move(weights);
   placed->phases_are_alike_ = placed->ComparePhases();
   return placed;
 }
@@ -30,12 +22,7 @@ Status PlacedModel::FindDevices(const DeviceRegistry& registry) {
     LEM_ASSIGN_OR_RETURN(Device * device, registry.Find(id));
     LEM_TRY(device->health().WithContext(fmt::format("device '{}' cannot be used", id)));
     devices_.push_back(device);
-    SpaceId space = kHostSpace;
-    if (device->memory() != nullptr && !device->memory()->shares_host_memory()) {
-      space = static_cast<SpaceId>(space_memory_.size());
-      space_memory_.push_back(device->memory());
-    }
-    spaces_.emplace(id, space);
+    spaces_.emplace(id, registry.SpaceOf(*device));
   }
   return OkStatus();
 }
@@ -68,21 +55,14 @@ Device& PlacedModel::DeviceOf(std::string_view device_id) const {
   return **found;
 }
 
-Status PlacedModel::PlaceWeights(const BoundGraph& model, MemoryManager& memory) {
+Status PlacedModel::PlaceWeights(const BoundGraph& model, PlacedWeights& weights) {
   const std::vector<std::set<Device*>> users = FindUsers(model);
-  std::vector<PlacedWeight> placed;
-  placed.reserve(users.size());
+  std::vector<PlacedWeights::Place> places(users.size());
   for (size_t source = 0; source < users.size(); ++source) {
-    const std::span<const std::byte> bytes = model.weight_table->host_bytes(model.weights[source]);
-    if (users[source].empty()) {
-      placed.push_back({bytes, nullptr});
-      continue;
-    }
-    LEM_ASSIGN_OR_RETURN(placed.emplace_back(),
-                         PlaceWeight(model.graph->weights[source].name, bytes, users[source], memory));
+    LEM_ASSIGN_OR_RETURN(places[source], weights.Bring(model, source, users[source]));
   }
   for (size_t slot = 0; slot < sliced_.slices.size(); ++slot) {
-    AddSlice(model, slot, placed[static_cast<size_t>(sliced_.slices[slot].source)]);
+    AddSlice(model, slot, places[static_cast<size_t>(sliced_.slices[slot].source)]);
   }
   return OkStatus();
 }
@@ -104,39 +84,7 @@ std::vector<std::set<Device*>> PlacedModel::FindUsers(const BoundGraph& model) c
   return users;
 }
 
-Result<PlacedModel::PlacedWeight> PlacedModel::PlaceWeight(const std::string& name, std::span<const std::byte> bytes,
-                                                           const std::set<Device*>& users, MemoryManager& memory) {
-  LEM_ASSIGN_OR_RETURN(Allocation arena, memory.Allocate(MemoryUse::kWeights, bytes.size() + kWeightPadding));
-  std::memcpy(arena.data(), bytes.data(), bytes.size());
-  bool shared = false;
-  for (Device* device : users) {
-    DeviceMemory& own = *device->memory();
-    Status status = arena.MapTo(own, arena.bytes());
-    if (own.shares_host_memory()) {
-      // The one copy that was made above.
-      memory.ledger()
-          .AccountOf(device->caps().id)
-          .Add(TransferDirection::kToDevice, TransferCause::kWeights, shared ? 0 : bytes.size());
-      shared = true;
-    } else if (status.ok()) {
-      status = own.CopyIn(arena.data(), bytes.size(), TransferCause::kWeights);
-      moved_weight_bytes_ += bytes.size();
-    }
-    LEM_TRY(std::move(status).WithContext(fmt::format("weight {} cannot go to {}", name, device->caps().id)));
-  }
-  PlacedWeight placed{bytes, arena.data()};
-  if (shared) {
-    moved_weight_bytes_ += bytes.size();
-    placed.host_bytes = {arena.data(), bytes.size()};
-  } else {
-    // Only the shadows hold it: the host reads the file.
-    ::madvise(arena.data(), arena.bytes(), MADV_DONTNEED);
-  }
-  arenas_.push_back(std::move(arena));
-  return placed;
-}
-
-void PlacedModel::AddSlice(const BoundGraph& model, size_t slot, const PlacedWeight& source) {
+void PlacedModel::AddSlice(const BoundGraph& model, size_t slot, const PlacedWeights::Place& source) {
   const WeightSlice& slice = sliced_.slices[slot];
   const WeightInfo& info = sliced_.graph.weights[slot];
   const WeightHandle original = model.weights[static_cast<size_t>(slice.source)];

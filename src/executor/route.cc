@@ -3,9 +3,9 @@
 namespace lem {
 
 Result<std::unique_ptr<Route>> Route::Create(const BoundGraph& model, const Placement& placement,
-                                             const DeviceRegistry& devices, MemoryManager& memory) {
+                                             const DeviceRegistry& devices, std::shared_ptr<PlacedWeights> weights) {
   auto route = std::make_unique<Route>();
-  LEM_ASSIGN_OR_RETURN(route->placed_, PlacedModel::Create(model, placement, devices, memory));
+  LEM_ASSIGN_OR_RETURN(route->placed_, PlacedModel::Create(model, placement, devices, std::move(weights)));
   return route;
 }
 

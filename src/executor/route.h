@@ -12,7 +12,7 @@ class Route {
  public:
   // Places the weights. Errors: as PlacedModel::Create.
   static Result<std::unique_ptr<Route>> Create(const BoundGraph& model, const Placement& placement,
-                                               const DeviceRegistry& devices, MemoryManager& memory);
+                                               const DeviceRegistry& devices, std::shared_ptr<PlacedWeights> weights);
   // Errors: as Executor::Create.
   Status Compile(int64_t max_step_tokens, int64_t max_step_outputs, MemoryManager& memory);
 

@@ -9,7 +9,7 @@ namespace lem {
 KvResidency::KvResidency(const KvBlockPool& pool, int32_t num_layers, size_t layer_bytes,
                          std::vector<DeviceMemory*> spaces)
     : pool_(pool), num_layers_(num_layers), layer_bytes_(layer_bytes), spaces_(std::move(spaces)) {
-  LEM_CHECK(!spaces_.empty() && spaces_.size() <= 8 && spaces_[0] == nullptr);
+  LEM_CHECK(!spaces_.empty() && spaces_.size() <= kMaxSpaces && spaces_[0] == nullptr);
   valid_.resize(static_cast<size_t>(pool.num_blocks()) * static_cast<size_t>(num_layers));
 }
 
@@ -18,8 +18,8 @@ void KvResidency::Forget(BlockId block) {
 }
 
 Status KvResidency::Bring(BlockId block, int32_t layer, int32_t space) {
-  uint8_t& valid = mask(block, layer);
-  const auto wanted = static_cast<uint8_t>(1u << space);
+  uint16_t& valid = mask(block, layer);
+  const auto wanted = static_cast<uint16_t>(1u << space);
   if (valid == 0 || (valid & wanted) != 0) return OkStatus();
   std::byte* data =
       pool_.base() + static_cast<size_t>(block) * pool_.block_bytes() + static_cast<size_t>(layer) * layer_bytes_;
@@ -36,7 +36,12 @@ Status KvResidency::Bring(BlockId block, int32_t layer, int32_t space) {
 }
 
 void KvResidency::MarkWritten(BlockId block, int32_t layer, int32_t space) {
-  mask(block, layer) = static_cast<uint8_t>(1u << space);
+  mask(block, layer) = static_cast<uint16_t>(1u << space);
+}
+
+void KvResidency::DropSpace(int32_t space) {
+  const auto others = static_cast<uint16_t>(~(1u << space));
+  for (uint16_t& valid : valid_) valid &= others;
 }
 
 bool KvResidency::IsOnlyIn(BlockId block, int32_t layer, int32_t space) const {

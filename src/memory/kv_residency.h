@@ -16,8 +16,10 @@ namespace lem {
 
 class KvResidency {
  public:
-  // spaces[i] is the memory of space i; spaces[0] is null: the host. At most 8. `layer_bytes` is what one layer takes
-  // of a block, layer by layer from its start. The pool must outlive it and be mapped to every memory.
+  static constexpr size_t kMaxSpaces = 16;
+
+  // spaces[i] is the memory of space i; spaces[0] is null: the host. At most kMaxSpaces. `layer_bytes` is what one
+  // layer takes of a block, layer by layer from its start. The pool must outlive it and be mapped to every memory.
   KvResidency(const KvBlockPool& pool, int32_t num_layers, size_t layer_bytes, std::vector<DeviceMemory*> spaces);
 
   // A block was handed out anew: what it holds is of no use.
@@ -26,11 +28,13 @@ class KvResidency {
   Status Bring(BlockId block, int32_t layer, int32_t space);
   // `space` is about to write to (block, layer). REQUIRES: it was brought there.
   void MarkWritten(BlockId block, int32_t layer, int32_t space);
+  // The memory of `space` is lost, with every copy in it.
+  void DropSpace(int32_t space);
   // True if the only copy of (block, layer) is in `space`.
   bool IsOnlyIn(BlockId block, int32_t layer, int32_t space) const;
 
  private:
-  uint8_t& mask(BlockId block, int32_t layer) {
+  uint16_t& mask(BlockId block, int32_t layer) {
     return valid_[static_cast<size_t>(block) * static_cast<size_t>(num_layers_) + static_cast<size_t>(layer)];
   }
 
@@ -38,7 +42,7 @@ class KvResidency {
   const int32_t num_layers_;
   const size_t layer_bytes_;
   const std::vector<DeviceMemory*> spaces_;
-  std::vector<uint8_t> valid_;  // [blocks, layers] a bit for each space
+  std::vector<uint16_t> valid_;  // [blocks, layers] a bit for each space
 };
 
 }  // namespace lem

@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -83,6 +84,8 @@ struct Usage {
   int32_t handovers = 0;         // moves to devices of other numerics while it ran
   // Wall time in the three states, for `lem run` and metrics.
   double queue_ms = 0, prefill_ms = 0, decode_ms = 0;
+  double joules = 0;                               // 0 if the source is "unavailable"
+  std::string_view energy_source = "unavailable";  // "rail", "package", "board" or "modelled"
 };
 
 struct QueuedEvent {

@@ -35,9 +35,13 @@ constexpr ConfigKey kKeys[] = {
     {"engine.kv_cache_bytes", "Memory for the keys and values of all sequences; 0 decides by context_length.",
      [](Config& c) -> ConfigKey::Target { return &c.engine.kv_cache_bytes; }, 0, std::numeric_limits<int64_t>::max()},
     {"engine.placement",
-     "Which device runs which part of a model, such as \"layers 0-14 vulkan:0; rest cpu\"; \"auto\": by predicted "
-     "cost.",
+     "Which device runs which part of a model, such as \"layers 0-14 vulkan:0; rest cpu\"; \"auto\": for each request "
+     "by predicted cost.",
      [](Config& c) -> ConfigKey::Target { return &c.engine.placement; }},
+    {"engine.objective", "What \"auto\" aims at: latency, energy or balanced.",
+     [](Config& c) -> ConfigKey::Target { return &c.engine.objective; }},
+    {"engine.devices", "Devices that \"auto\" may use; without any, those that are worth it by the profile.",
+     [](Config& c) -> ConfigKey::Target { return &c.engine.devices; }},
     {"engine.deterministic", "Prompts and answers in one numerics class; refuses placements that mix them.",
      [](Config& c) -> ConfigKey::Target { return &c.engine.deterministic; }},
     {"log.level", "Least serious message to log.", [](Config& c) -> ConfigKey::Target { return &c.log.level; }},

@@ -28,7 +28,9 @@ struct Config {
     int64_t threads = 0;
     int64_t context_length = 0;
     int64_t kv_cache_bytes = 0;
-    std::string placement = "all cpu";
+    std::string placement = "auto";
+    std::string objective = "latency";
+    std::vector<std::string> devices;
     bool deterministic = false;
   };
   struct Log {

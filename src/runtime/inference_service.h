@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,6 +10,7 @@
 
 #include "base/status.h"
 #include "request/request.h"
+#include "runtime/planning/plan_info.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
@@ -47,6 +49,8 @@ class Generation {
   // event loop). Called at once if events are waiting. Not called again before the queue has been drained by Poll.
   virtual void SetNotify(std::function<void()> notify) = 0;
   virtual void Cancel() = 0;
+  // How it was placed when it was submitted.
+  virtual PlanSummary plan() const { return {}; }
 };
 
 // A processor of this machine, as callers see it.
@@ -75,6 +79,8 @@ struct ServiceStats {
   uint64_t steps_total = 0;
   uint64_t handovers_total = 0;  // of answers to devices of other numerics
   std::vector<MovedBytes> moved_bytes;
+  std::vector<PredictionStats> predictions;
+  std::map<std::string, double> joules_total;  // of finished generations, by source
 };
 
 class InferenceService {
@@ -97,6 +103,10 @@ class InferenceService {
   virtual std::vector<DeviceInfo> DevicesInUse() const = 0;
   // Every device of the machine. May take some tens of milliseconds.
   virtual std::vector<DeviceInfo> Devices() const = 0;
+  // How requests are and were run, the latest first; the ways through the models that are open; the devices' timelines.
+  virtual std::vector<PlanInfo> Plans() const { return {}; }
+  virtual std::vector<RouteStatus> Routes() const { return {}; }
+  virtual std::vector<TraceSpan> Trace() const { return {}; }
   // Refuses new requests from now on; waits for running ones until `deadline`, then cancels them.
   virtual void Drain(Clock::time_point deadline) = 0;
 };

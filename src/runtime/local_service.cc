@@ -8,11 +8,13 @@
 #include <mutex>
 #include <thread>
 
+#include "base/check.h"
 #include "base/log.h"
 #include "base/thread_pool.h"
 #include "device/machine.h"
 #include "kernels/kernels.h"
 #include "runtime/event_queue.h"
+#include "runtime/planning/live_planner.h"
 #include "runtime/profile/planner.h"
 #include "scheduler/scheduler.h"
 
@@ -44,6 +46,7 @@ class LocalService::Impl {
       slot->info.created_unix_s = ModificationTime(source.path);
       slots_.push_back(std::move(slot));
     }
+    planner_ = MakePlanner();
     engine_thread_ = std::thread([this] { EngineLoop(); });
     loader_thread_ = std::thread([this] { LoadAll(); });
   }
@@ -89,8 +92,8 @@ class LocalService::Impl {
   // What a caller holds: the queue, and the way to cancel.
   class Handle : public Generation {
    public:
-    Handle(Impl& service, std::shared_ptr<EventQueue> queue, std::shared_ptr<CancelToken> cancel)
-        : service_(service), queue_(std::move(queue)), cancel_(std::move(cancel)) {}
+    Handle(Impl& service, std::shared_ptr<EventQueue> queue, std::shared_ptr<CancelToken> cancel, PlanSummary plan)
+        : service_(service), queue_(std::move(queue)), cancel_(std::move(cancel)), plan_(std::move(plan)) {}
     ~Handle() override {
       queue_->SetNotify(nullptr);
       Cancel();
@@ -103,45 +106,45 @@ class LocalService::Impl {
       cancel_->Cancel();
       service_.changed_.notify_all();
     }
+    PlanSummary plan() const override { return plan_; }
 
    private:
     Impl& service_;
     std::shared_ptr<EventQueue> queue_;
     std::shared_ptr<CancelToken> cancel_;
+    const PlanSummary plan_;
   };
 
   Result<std::unique_ptr<Generation>> Submit(GenerateRequest request) {
     LEM_TRY(CheckSamplingParams(request.sampling));
     LEM_ASSIGN_OR_RETURN(std::unique_ptr<Constraint> constraint, MakeConstraint(request));
-    const std::lock_guard lock(mutex_);
-    if (draining_) return Unavailable("the server is shutting down and takes no new requests");
-    LEM_ASSIGN_OR_RETURN(const size_t idx, FindSlot(request.model));
-    const Slot& slot = *slots_[idx];
-    if (slot.info.state == ModelState::kLoading)
-      return Unavailable("model '{}' is still loading; try again soon", slot.info.id);
-    if (slot.info.state == ModelState::kFailed) return slot.info.error;
-    LEM_TRY(CheckRequest(request, slot));
-    if (scheduler_waiting_ >= options_.max_waiting) {
-      return ResourceExhausted("{} requests are waiting already; try again later", scheduler_waiting_);
-    }
     auto job = std::make_unique<Job>();
-    job->id = next_id_++;
-    job->model = static_cast<int32_t>(idx);
+    {
+      const std::lock_guard lock(mutex_);
+      LEM_ASSIGN_OR_RETURN(const size_t idx, Admit(request));
+      job->id = next_id_++;
+      job->model = static_cast<int32_t>(idx);
+    }
+    // Planning takes milliseconds and must not hold up others.
+    const Engine& engine = *slots_[static_cast<size_t>(job->model)]->engine;
+    job->planned = planner_->Plan(job->model, job->id, request, engine.AnswerLimit(request));
     job->request = std::make_shared<const GenerateRequest>(std::move(request));
     job->constraint = std::move(constraint);
     job->queue = std::make_shared<EventQueue>();
     job->cancel = std::make_shared<CancelToken>();
-    auto handle = std::make_unique<Handle>(*this, job->queue, job->cancel);
+    auto handle = std::make_unique<Handle>(*this, job->queue, job->cancel, job->planned->summary());
+    const std::lock_guard lock(mutex_);
     arrived_.push_back(std::move(job));
-    ++scheduler_waiting_;
     ++stats_.requests_total;
     changed_.notify_all();
     return std::unique_ptr<Generation>(std::move(handle));
   }
 
   ServiceStats Stats() const {
+    std::vector<PredictionStats> predictions = planner_->Predictions();
     const std::lock_guard lock(mutex_);
     ServiceStats stats = stats_;
+    stats.predictions = std::move(predictions);
     for (const auto& slot : slots_) {
       if (slot->info.state != ModelState::kReady) continue;
       stats.kv_blocks_total += static_cast<uint64_t>(slot->engine->kv_pool().num_blocks());
@@ -193,11 +196,13 @@ class LocalService::Impl {
     return devices;
   }
 
+  LivePlanner& planner() const { return *planner_; }
+
   void Drain(Clock::time_point deadline) {
     std::unique_lock lock(mutex_);
     draining_ = true;
     changed_.notify_all();
-    const auto idle = [this] { return arrived_.empty() && num_active_ == 0; };
+    const auto idle = [this] { return scheduler_waiting_ == 0 && arrived_.empty() && num_active_ == 0; };
     if (!changed_.wait_until(lock, deadline, idle)) {
       cancel_all_ = true;
       changed_.notify_all();
@@ -212,6 +217,8 @@ class LocalService::Impl {
     ModelInfo info;
     std::unique_ptr<Model> model;
     Placement placement;
+    std::vector<Placement> others;        // that are worth opening, too
+    std::vector<std::string> device_ids;  // worth opening
     std::unique_ptr<Engine> engine;
     std::once_flag has_vocabulary;                        // made by the first request that has a grammar, on its thread
     std::shared_ptr<const GrammarVocabulary> vocabulary;  // shared with matchers
@@ -223,6 +230,7 @@ class LocalService::Impl {
     std::unique_ptr<Constraint> constraint;  // until it is admitted
     std::shared_ptr<EventQueue> queue;
     std::shared_ptr<CancelToken> cancel;
+    std::shared_ptr<PlannedRequest> planned;
     Clock::time_point submitted = Clock::now();
     double queue_ms = 0;
     bool admitted = false;
@@ -262,6 +270,22 @@ class LocalService::Impl {
     return NotFound("there is no model '{}'; models served here: {}", id, fmt::join(ids, ", "));
   }
 
+  // The model that a request is for, if it can be taken; it counts as waiting then. REQUIRES: mutex_ held.
+  Result<size_t> Admit(const GenerateRequest& request) {
+    if (draining_) return Unavailable("the server is shutting down and takes no new requests");
+    LEM_ASSIGN_OR_RETURN(const size_t idx, FindSlot(request.model));
+    const Slot& slot = *slots_[idx];
+    if (slot.info.state == ModelState::kLoading)
+      return Unavailable("model '{}' is still loading; try again soon", slot.info.id);
+    if (slot.info.state == ModelState::kFailed) return slot.info.error;
+    LEM_TRY(CheckRequest(request, slot));
+    if (scheduler_waiting_ >= options_.max_waiting) {
+      return ResourceExhausted("{} requests are waiting already; try again later", scheduler_waiting_);
+    }
+    ++scheduler_waiting_;
+    return idx;
+  }
+
   static Status CheckRequest(const GenerateRequest& request, const Slot& slot) {
     if (request.prompt.empty()) return InvalidArgument("the prompt is empty; at least one token is needed");
     for (size_t i = 0; i < request.prompt.size(); ++i) {
@@ -288,6 +312,22 @@ class LocalService::Impl {
 
   // --- loading ---
 
+  // A profile that cannot be read must not keep anybody from answers.
+  std::unique_ptr<LivePlanner> MakePlanner() const {
+    const LivePlannerOptions options{
+        .goal = options_.goal, .devices = options_.devices, .folder = options_.profiles_folder};
+    for (const std::filesystem::path& folder : {options_.profiles_folder, std::filesystem::path()}) {
+      const Result<MeasuredMachine> machine = KnownMachine(folder, DeviceClock::kWall);
+      Result<std::unique_ptr<LivePlanner>> planner = machine.ok()
+                                                         ? LivePlanner::Create(*machine, options)
+                                                         : Result<std::unique_ptr<LivePlanner>>(machine.status());
+      if (planner.ok()) return std::move(*planner);
+      LogWarning("the profile of this machine is left aside, run `lem profile` again: {}", planner.status().message());
+    }
+    LEM_CHECK(false) << "a guessed machine is always possible";
+    return nullptr;
+  }
+
   // The CPU always: it takes over from a device that is lost.
   Status OpenDevices() {
     LEM_ASSIGN_OR_RETURN(std::unique_ptr<MemoryManager> memory, MemoryManager::Create());
@@ -298,14 +338,27 @@ class LocalService::Impl {
     const DeviceHost host{pool_, kernels_, *memory_, options_.cache_folder};
     std::vector<std::string> ids = {"cpu"};
     for (const auto& slot : slots_) {
-      for (const std::string& id : slot->placement.DeviceIds()) {
+      std::vector<std::string> wanted = slot->placement.DeviceIds();
+      wanted.insert(wanted.end(), slot->device_ids.begin(), slot->device_ids.end());
+      for (const std::string& id : wanted) {
         if (std::ranges::find(ids, id) == ids.end()) ids.push_back(id);
       }
     }
     for (const std::string& id : ids) {
-      LEM_ASSIGN_OR_RETURN(std::unique_ptr<Device> device, OpenDevice(id, host));
+      Result<std::unique_ptr<Device>> device = OpenDevice(id, host);
+      const bool must =
+          !options_.place_by_cost || id == "cpu" || std::ranges::find(options_.devices, id) != options_.devices.end();
+      if (!device.ok() && must) return device.status();
+      if (!device.ok()) {
+        LogWarning("device {} is in the profile of this machine and cannot be used: {}", id, device.status().message());
+        continue;
+      }
       const std::lock_guard lock(mutex_);
-      devices_.Add(std::move(device));
+      devices_.Add(std::move(*device));
+      if (devices_.space_memory().size() > KvResidency::kMaxSpaces) {
+        return InvalidArgument("the placements use {} devices with memories of their own; at most {} can be used",
+                               devices_.space_memory().size() - 1, KvResidency::kMaxSpaces - 1);
+      }
     }
     return OkStatus();
   }
@@ -339,24 +392,39 @@ class LocalService::Impl {
   Status OpenModel(Slot& slot) {
     slot.placement = options_.engine.placement;
     LEM_ASSIGN_OR_RETURN(slot.model, LoadModel(slot.info.path));
-    if (options_.profiles_folder.empty()) return OkStatus();
-    LEM_ASSIGN_OR_RETURN(slot.placement, ChoosePlacement(*slot.model));
-    LogInfo("model {} is placed by predicted cost: {}", slot.info.id, FormatPlacement(slot.placement));
+    if (!chooses()) return OkStatus();
+    LEM_ASSIGN_OR_RETURN(LivePlanner::Proposal proposal, planner_->Propose(*slot.model));
+    slot.placement = std::move(proposal.placement);
+    slot.others = std::move(proposal.others);
+    slot.device_ids = std::move(proposal.device_ids);
+    LogInfo("model {} is placed by predicted cost: {} for common requests", slot.info.id,
+            FormatPlacement(slot.placement));
     return OkStatus();
   }
 
-  // For a request of common lengths.
-  Result<Placement> ChoosePlacement(const Model& model) const {
-    constexpr RequestShape kCommon{.prompt_tokens = 512, .max_tokens = 256};
-    LEM_ASSIGN_OR_RETURN(const MeasuredMachine machine, KnownMachine(options_.profiles_folder, DeviceClock::kWall));
-    LEM_ASSIGN_OR_RETURN(ModelPlan plan, PlanRequest(machine, model, kCommon));
-    return std::move(plan.decision.best.placement);
-  }
+  // Answers that can be repeated must not depend on what devices are busy with.
+  bool chooses() const { return options_.place_by_cost && !options_.engine.deterministic; }
 
   Status Load(Slot& slot) {
     EngineOptions options = options_.engine;
     options.placement = slot.placement;
-    LEM_ASSIGN_OR_RETURN(slot.engine, Engine::Create(*slot.model, devices_, *memory_, kernels_, options));
+    Result<std::unique_ptr<Engine>> engine = Engine::Create(*slot.model, devices_, *memory_, kernels_, options);
+    if (!engine.ok() && chooses()) {
+      // Who leaves the choice to us gets an answer.
+      LogWarning("model {} cannot be placed as planned, it goes to the CPU: {}", slot.info.id,
+                 engine.status().message());
+      options.placement = PlacementOnCpu();
+      engine = Engine::Create(*slot.model, devices_, *memory_, kernels_, options);
+    }
+    LEM_TRY(engine.status());
+    slot.engine = std::move(*engine);
+    const auto idx =
+        static_cast<int32_t>(std::ranges::find(slots_, &slot, [](const auto& s) { return s.get(); }) - slots_.begin());
+    LEM_TRY(planner_->AddModel(idx, slot.info.id, *slot.model, *slot.engine, devices_, chooses()));
+    for (const Placement& placement : slot.others) {
+      const auto is_open = [this](const std::string& id) { return devices_.Find(id).ok(); };
+      if (std::ranges::all_of(placement.DeviceIds(), is_open)) slot.engine->routes().Prepare(placement);
+    }
     const std::lock_guard lock(mutex_);
     const Model& model = *slot.model;
     slot.info.architecture = model.config.architecture;
@@ -444,6 +512,7 @@ class LocalService::Impl {
     jobs_.erase(it);
     scheduler_.Remove(id);
     usage.queue_ms = job->queue_ms;
+    planner_->Finish(job->planned, usage);
     {
       const std::lock_guard lock(mutex_);
       if (!job->admitted) --scheduler_waiting_;
@@ -452,6 +521,7 @@ class LocalService::Impl {
       stats_.waiting = static_cast<int32_t>(scheduler_.num_waiting());
       stats_.running = static_cast<int32_t>(scheduler_.num_running());
       --num_active_;
+      if (usage.joules > 0) stats_.joules_total[std::string(usage.energy_source)] += usage.joules;
     }
     job->queue->Emit(FinishedEvent{reason, std::move(status), usage});
     changed_.notify_all();
@@ -477,7 +547,8 @@ class LocalService::Impl {
       Job& job = *jobs_.at(id);
       job.admitted = true;
       job.queue_ms = MillisecondsSince(job.submitted);
-      slots_[static_cast<size_t>(job.model)]->engine->Add(id, job.request, job.queue, std::move(job.constraint));
+      slots_[static_cast<size_t>(job.model)]->engine->Add(
+          id, job.request, job.queue, planner_->PlacementOf(*job.planned), std::move(job.constraint));
     }
     {
       const std::lock_guard lock(mutex_);
@@ -487,10 +558,19 @@ class LocalService::Impl {
     }
     if (decision.model < 0) return;
     Engine& engine = *slots_[static_cast<size_t>(decision.model)]->engine;
+    MoveRequests();
     std::vector<EngineRows> rows;
     rows.reserve(decision.rows.size());
-    for (const StepRows& row : decision.rows) rows.push_back({row.id, row.num_tokens});
-    const Engine::StepOutcome outcome = engine.Step(rows);
+    int64_t num_tokens = 0;
+    std::vector<std::shared_ptr<PlannedRequest>> planned;
+    for (const StepRows& row : decision.rows) {
+      rows.push_back({row.id, row.num_tokens});
+      num_tokens += row.num_tokens;
+      planned.push_back(jobs_.at(row.id)->planned);
+    }
+    planner_->BeginStep(decision.model, num_tokens, std::move(planned));
+    Engine::StepOutcome outcome = engine.Step(rows);
+    planner_->EndStep(std::move(outcome.runs));
     scheduler_.StepDone(decision.rows);
     if (!engine.placement_status().ok()) {
       const std::lock_guard lock(mutex_);
@@ -503,6 +583,17 @@ class LocalService::Impl {
     }
     for (const SequenceId id : outcome.failed) Abort(id, FinishReason::kError, outcome.error);
     for (const Engine::FinishedSequence& f : outcome.finished) Finish(f.id, f.reason, f.status, f.usage);
+  }
+
+  // What runs and would be better off elsewhere goes there, if that changes no bit of its answer.
+  void MoveRequests() {
+    for (const LivePlanner::Move& move : planner_->TakeMoves()) {
+      const auto job = jobs_.find(move.id);
+      if (job == jobs_.end() || !job->second->admitted) continue;
+      if (slots_[static_cast<size_t>(move.model)]->engine->MoveTo(move.id, move.placement)) {
+        planner_->Moved(*job->second->planned, move.placement);
+      }
+    }
   }
 
   void CountStep(const std::vector<Engine::FinishedSequence>& finished) {
@@ -521,6 +612,7 @@ class LocalService::Impl {
   std::unique_ptr<MemoryManager> memory_;  // made by the loader before any device; guarded by mutex_ until then
   DeviceRegistry devices_;                 // filled by the loader; guarded by mutex_ until then
   std::vector<std::unique_ptr<Slot>> slots_;
+  std::unique_ptr<LivePlanner> planner_;  // ends before the engines
   mutable std::once_flag listed_;
   mutable DeviceListing listing_;  // of the whole machine, once it was asked for
 
@@ -540,12 +632,18 @@ class LocalService::Impl {
   std::thread engine_thread_, loader_thread_;
 };
 
-Status SetPlacement(std::string_view text, LocalServiceOptions& options) {
-  if (text == "auto") {
-    options.profiles_folder = ProfilesFolder();
-    return OkStatus();
+Status SetPlacement(const PlacementChoice& choice, LocalServiceOptions& options) {
+  options.profiles_folder = ProfilesFolder();
+  options.place_by_cost = choice.placement == "auto";
+  LEM_ASSIGN_OR_RETURN(options.goal, ParseGoal(choice.objective));
+  options.devices = choice.devices;
+  if (options.place_by_cost) return OkStatus();
+  if (!choice.devices.empty()) {
+    return InvalidArgument(
+        "devices are given ({}) and so is a placement (\"{}\"), which names its own; leave one of them out",
+        fmt::join(choice.devices, ", "), choice.placement);
   }
-  LEM_ASSIGN_OR_RETURN(options.engine.placement, ParsePlacement(text));
+  LEM_ASSIGN_OR_RETURN(options.engine.placement, ParsePlacement(choice.placement));
   return OkStatus();
 }
 
@@ -561,6 +659,9 @@ Result<std::unique_ptr<Generation>> LocalService::Submit(GenerateRequest request
 ServiceStats LocalService::Stats() const { return impl_->Stats(); }
 std::vector<DeviceInfo> LocalService::DevicesInUse() const { return impl_->DevicesInUse(); }
 std::vector<DeviceInfo> LocalService::Devices() const { return impl_->Devices(); }
+std::vector<PlanInfo> LocalService::Plans() const { return impl_->planner().Plans(); }
+std::vector<RouteStatus> LocalService::Routes() const { return impl_->planner().Routes(); }
+std::vector<TraceSpan> LocalService::Trace() const { return impl_->planner().Trace(); }
 void LocalService::Drain(Clock::time_point deadline) { impl_->Drain(deadline); }
 
 }  // namespace lem

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "server/error_mapping.h"
+#include "server/plan_json.h"
 
 namespace lem {
 namespace {
@@ -46,6 +47,9 @@ http::Router ApiServer::MakeRouter() {
   const http::RouteOptions quick{.run_on = http::RunOn::kIoThread};
   router.Add("GET", "/health", [this](const Request&) { return HandleHealth(); }, quick);
   router.Add("GET", "/lem/v1/devices", [this](const Request&) { return HandleDevices(); });
+  router.Add("GET", "/lem/v1/plans", [this](const Request&) { return Response::Json(200, PlansJson(service_)); });
+  router.Add("GET", "/lem/v1/trace",
+             [this](const Request&) { return Response::Json(200, ChromeTraceJson(service_.Trace())); });
   router.Add("GET", "/ready", [this](const Request&) { return HandleReady(); }, quick);
   router.Add("GET", "/metrics", [this](const Request&) {
     Response response = Response::Text(200, metrics_.Text(service_.Stats(), server_->num_connections()));

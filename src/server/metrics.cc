@@ -56,6 +56,25 @@ std::string Metrics::Text(const ServiceStats& stats, size_t num_connections) {
                              {{"device", moved.device}, {"direction", moved.direction}, {"cause", moved.cause}});
     metric.Increment(std::max(0.0, static_cast<double>(moved.bytes) - metric.value()));
   }
+  for (const PredictionStats& known : stats.predictions) {
+    const MetricLabels labels{{"device", known.device}, {"phase", known.phase}};
+    const auto add_up = [&](std::string_view name, std::string_view help, double value) {
+      const Counter metric = registry_.AddCounter(name, help, labels);
+      metric.Increment(std::max(0.0, value - metric.value()));
+    };
+    add_up("lem_predicted_steps_total", "Parts of steps whose time was predicted and measured",
+           static_cast<double>(known.steps));
+    add_up("lem_step_measured_seconds_total", "Measured time of them", known.measured_seconds);
+    add_up("lem_step_predicted_seconds_total", "Predicted time of them", known.predicted_seconds);
+    registry_
+        .AddGauge("lem_prediction_error_ratio", "Mean of |predicted / measured - 1| over the latest of them", labels)
+        .Set(known.error);
+  }
+  for (const auto& [source, joules] : stats.joules_total) {
+    const Counter metric =
+        registry_.AddCounter("lem_energy_joules_total", "Energy of finished generations", {{"source", source}});
+    metric.Increment(std::max(0.0, joules - metric.value()));
+  }
   return registry_.Text();
 }
 

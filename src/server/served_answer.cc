@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "http/sse.h"
+#include "server/plan_json.h"
 
 namespace lem {
 namespace {
@@ -37,6 +38,9 @@ ServedAnswer::ServedAnswer(AnswerLoop& loop, AnswerSetup setup, http::Responder 
       parsing_(std::move(setup.parsing)),
       received_at_(received_at) {
   usage_.prompt_tokens = setup.prompt_tokens;
+  std::vector<PlanSummary> plans;
+  for (const ChoiceSetup& choice : setup.choices) plans.push_back(choice.generation->plan());
+  plan_header_ = PlanHeader(plans);
   for (ChoiceSetup& choice : setup.choices) {
     choices_.push_back({.generation = std::move(choice.generation),
                         .echo = std::move(choice.echo),
@@ -74,7 +78,11 @@ void ServedAnswer::Begin() {
     self->client_gone_.store(true);
     self->loop_.Wake(self);
   });
-  if (writer_->is_stream()) stream_ = responder_.StartStream(200, http::SseHeaders());
+  if (writer_->is_stream()) {
+    http::Headers headers = http::SseHeaders();
+    AddPlanHeader(headers);
+    stream_ = responder_.StartStream(200, std::move(headers));
+  }
   Put(writer_->Begin());
   for (size_t i = 0; i < choices_.size(); ++i) {
     Choice& choice = choices_[i];
@@ -140,8 +148,20 @@ void ServedAnswer::HandleFinished(int32_t idx, const FinishedEvent& event) {
   }
   Choice& choice = choices_[static_cast<size_t>(idx)];
   if (choice.first_of_prompt) usage_.cached_tokens += event.usage.cached_tokens;
+  AddEnergy(event.usage);
   GiveOut(idx, choice.assembler.Finish(), /*at_end=*/true);
   EndChoice(idx, choice.assembler.stopped() ? FinishReason::kStop : event.reason);
+}
+
+// One source for the whole answer, or none.
+void ServedAnswer::AddEnergy(const Usage& usage) {
+  usage_.joules += usage.joules;
+  usage_.energy_source =
+      num_with_energy_++ == 0 || usage_.energy_source == usage.energy_source ? usage.energy_source : "unavailable";
+}
+
+void ServedAnswer::AddPlanHeader(http::Headers& headers) const {
+  if (!plan_header_.empty()) headers.Add("x-lem-plan", plan_header_);
 }
 
 void ServedAnswer::GiveOut(int32_t idx, std::string text, bool at_end) {
@@ -214,13 +234,17 @@ void ServedAnswer::EndChoice(int32_t idx, FinishReason reason) {
       {idx, reason, choice.assembler.stop_string(), choice.num_tool_calls > 0, std::move(choice.note)}));
   if (++num_ended_ < choices_.size()) return;
   metrics_.ObserveAnswer(Clock::now() - received_at_);
+  // A choice that a stop string ended took energy that nobody counted to its end.
+  if (num_with_energy_ != choices_.size()) usage_.energy_source = "unavailable";
   WireMessages last = writer_->End(usage_);
   if (stream_) {
     Put(last);
     Flush();
     stream_->Finish();
   } else {
-    responder_.Send(http::Response::Json(200, std::move(last.front().data)));
+    http::Response response = http::Response::Json(200, std::move(last.front().data));
+    AddPlanHeader(response.headers);
+    responder_.Send(std::move(response));
   }
   End();
 }

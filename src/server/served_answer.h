@@ -96,6 +96,8 @@ class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_fr
   void GiveOutParts(int32_t idx, AnswerParts parts, std::vector<AnswerToken> tokens);
   std::string MakeCallId() const;
   void EndChoice(int32_t idx, FinishReason reason);
+  void AddEnergy(const Usage& usage);
+  void AddPlanHeader(http::Headers& headers) const;
   void Fail(const Status& status);
   // Cancels what still runs and lets the loop forget this answer.
   void End();
@@ -117,12 +119,14 @@ class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_fr
   const bool at_text_start_;
   const std::optional<AnswerSetup::Parsing> parsing_;
   const Clock::time_point received_at_;
+  std::string plan_header_;
   std::atomic<bool> client_gone_{false};
 
   // Of the loop's thread alone.
   std::vector<Choice> choices_;
   Usage usage_;
   size_t num_ended_ = 0;
+  size_t num_with_energy_ = 0;  // choices whose energy usage_ has
   bool begun_ = false, ended_ = false, has_tokens_ = false;
   std::shared_ptr<http::EventStream> stream_;  // shared with the connection; null: the answer is one body
   std::string out_;                            // not yet written

@@ -65,7 +65,7 @@ class Observer {
       const PartWork& work = model_.classes[static_cast<size_t>(class_idx)];
       const StepShape its = work.part == Part::kHead && !decode ? StepShape{phase, 1, 1, shape.context} : shape;
       const double measured = truth_.Predict(device, model_, work, its).ms() * Noise();
-      belief_.Observe(device, model_, {&class_idx, 1}, its, measured);
+      belief_.Observe(device, model_, {&class_idx, 1}, its, its.rows, measured);
     };
     const auto both = [&](int device, int32_t class_idx) {
       part(device, class_idx);

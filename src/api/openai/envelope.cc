@@ -42,6 +42,10 @@ void WriteUsage(const Usage& usage, JsonWriter& writer) {
   writer.Key("cached_tokens").Int(usage.cached_tokens).EndObject();
   writer.Key("completion_tokens_details").BeginObject();
   writer.Key("reasoning_tokens").Int(usage.reasoning_tokens).EndObject();
+  const bool measured = usage.energy_source != "unavailable";
+  writer.Key("joules");
+  measured ? writer.Double(usage.joules) : writer.Null();
+  writer.Key("joules_source").String(usage.energy_source);
   writer.EndObject();
 }
 

@@ -39,7 +39,7 @@ Usage SomeUsage() {
 }
 constexpr std::string_view kUsage =
     R"({"prompt_tokens":5,"completion_tokens":2,"total_tokens":7,"prompt_tokens_details":{"cached_tokens":3},)"
-    R"("completion_tokens_details":{"reasoning_tokens":0}})";
+    R"("completion_tokens_details":{"reasoning_tokens":0},"joules":null,"joules_source":"unavailable"})";
 
 TEST(ChatResponseTest, StreamsChunks) {
   RequestOptions options;

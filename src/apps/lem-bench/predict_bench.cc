@@ -49,18 +49,9 @@ Step MakeStep(const Shape& shape, const std::vector<std::vector<BlockId>>& block
 }
 
 double PredictStep(const CostModel& costs, int device, const ModelWork& work, const StepShape& shape) {
-  double ms = costs.LaunchMs(device, shape.phase) + costs.FinishMs(device, shape.phase, 0);
-  const auto add = [&](int32_t idx) {
-    ms += costs.Predict(device, work, work.classes[static_cast<size_t>(idx)], shape).ms();
-  };
-  add(work.embedding);
-  for (const int32_t idx : work.attention) add(idx);
-  for (const int32_t idx : work.feed_forward) add(idx);
-  // Only the last row of a prompt is asked for.
-  StepShape head = shape;
-  head.rows = head.sequences;
-  ms += costs.Predict(device, work, work.classes[static_cast<size_t>(work.head)], head).ms();
-  return ms;
+  // Of each sequence, the last row is asked for.
+  return costs.LaunchMs(device, shape.phase) + costs.FinishMs(device, shape.phase, 0) +
+         PredictPartsMs(costs, device, work, work.AllParts(), shape, shape.sequences);
 }
 
 }  // namespace
@@ -83,7 +74,7 @@ Result<std::vector<PredictBenchResult>> RunPredictBench(const std::filesystem::p
   Placement placement;
   placement.clauses = {{.device_id = device}};
   const BoundGraph bound{&model->graph, model->bound_weights, &model->weights};
-  LEM_ASSIGN_OR_RETURN(const auto route, Route::Create(bound, placement, devices, *memory));
+  LEM_ASSIGN_OR_RETURN(const auto route, Route::Create(bound, placement, devices, std::make_shared<PlacedWeights>(*memory)));
   LEM_TRY(route->Compile(kMaxRows, kMaxSequences, *memory));
   const int64_t sequence_blocks = DivideUp(kMaxContext + kMaxRows, kKvBlockTokens);
   LEM_ASSIGN_OR_RETURN(const auto kv, KvBlockPool::Create(*memory, MakeKvBlockLayout(model->graph.kv).block_bytes,

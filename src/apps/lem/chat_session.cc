@@ -97,6 +97,7 @@ Result<Answer> ChatSession::Generate(std::vector<TokenId> prompt, bool at_text_s
       emit(assembler.Finish());
       answer.reason = assembler.stopped() ? FinishReason::kStop : finished->reason;
       answer.usage = finished->usage;
+      answer.plan = generation->plan();
       generation->SetNotify(nullptr);
       if (answer.reason == FinishReason::kError) return finished->status;
       return answer;

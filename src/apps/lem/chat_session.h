@@ -22,6 +22,7 @@ struct Answer {
   std::string text;
   FinishReason reason = FinishReason::kStop;
   Usage usage;
+  PlanSummary plan;
 };
 
 // Not thread-safe.
@@ -31,6 +32,7 @@ class ChatSession {
   static Result<std::unique_ptr<ChatSession>> Create(LocalServiceOptions options);
 
   const ModelInfo& model() const { return model_; }
+  const LocalService& service() const { return service_; }
   AnswerOptions& options() { return options_; }
   const std::string& system() const { return system_; }
   // Replaces the system prompt and begins anew.

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "server/plan_json.h"
 
 namespace lem {
 namespace {
@@ -26,7 +27,8 @@ struct RunFlags {
   std::optional<uint64_t> seed;
   int32_t threads = 0;
   int64_t context_length = 0;
-  std::string placement = "all cpu";
+  PlacementChoice placement;
+  std::string trace_file;
   bool deterministic = false;
 };
 
@@ -57,7 +59,13 @@ void PrintJson(const ChatSession& session, const Answer& answer) {
   out.Key("prompt_tokens").Int(answer.usage.prompt_tokens).Key("completion_tokens").Int(answer.usage.completion_tokens);
   out.Key("prefill_ms").Double(answer.usage.prefill_ms).Key("decode_ms").Double(answer.usage.decode_ms);
   out.Key("handovers").Int(answer.usage.handovers);
-  out.EndObject().EndObject();
+  out.Key("joules");
+  answer.usage.energy_source != "unavailable" ? out.Double(answer.usage.joules) : out.Null();
+  out.Key("joules_source").String(answer.usage.energy_source);
+  out.EndObject().Key("plan").BeginObject().Key("placement").String(answer.plan.placement);
+  out.Key("prefill").String(answer.plan.prefill_devices).Key("decode").String(answer.plan.decode_devices);
+  out.Key("predicted_prefill_ms").Double(answer.plan.predicted_first_token_ms);
+  out.Key("predicted_token_ms").Double(answer.plan.predicted_token_ms).EndObject().EndObject();
   PrintLine(stdout, out.text());
 }
 
@@ -104,14 +112,18 @@ Status Run(RunFlags flags) {
   LEM_TRY(SetPlacement(flags.placement, options));
   // One who names devices for a single answer wants it from them, and one who says "handover" wants it to begin at
   // once.
-  options.engine.wait_for_devices = !options.engine.placement.handover;
+  options.engine.wait_for_devices = !options.place_by_cost && !options.engine.placement.handover;
   options.engine.deterministic = flags.deterministic;
   options.cache_folder = CacheDir();
   LEM_ASSIGN_OR_RETURN(const std::unique_ptr<ChatSession> session, ChatSession::Create(std::move(options)));
   session->options() = flags.answer;
   session->SetSystem(flags.system);
   const bool interactive = flags.prompt_words.empty() && ::isatty(STDIN_FILENO) != 0;
-  return interactive ? RunRepl(*session) : AnswerOnce(*session, flags);
+  const Status answered = interactive ? RunRepl(*session) : AnswerOnce(*session, flags);
+  if (!flags.trace_file.empty()) {
+    LEM_TRY(WriteFileAtomic(flags.trace_file, ChromeTraceJson(session->service().Trace())));
+  }
+  return answered;
 }
 
 }  // namespace
@@ -141,10 +153,15 @@ void RegisterRun(CLI::App& app, Action& action) {
       ->check(CLI::NonNegativeNumber);
   command
       ->add_option(
-          "--placement", flags->placement,
+          "--placement", flags->placement.placement,
           "Which device runs which part of the model, such as \"layers 0-14 vulkan:0; rest cpu\"; \"auto\": by "
           "predicted cost (`lem explain`)")
       ->capture_default_str();
+  command->add_option("--objective", flags->placement.objective, "What \"auto\" aims at: latency, energy or balanced")
+      ->capture_default_str();
+  command->add_option("--device", flags->placement.devices, "A device that \"auto\" may use; may be repeated");
+  command->add_option("--trace", flags->trace_file,
+                      "Write the devices' timelines to this file, predicted beside measured, for chrome://tracing");
   command->add_flag("--deterministic", flags->deterministic,
                     "Prompts and answers in one numerics class; refuses placements that mix them");
   command->add_flag("--stats", flags->stats, "Print speeds on stderr");

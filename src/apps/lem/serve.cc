@@ -36,6 +36,8 @@ constexpr ServeFlag kConfigFlags[] = {
     {"--context-length", "engine.context_length"},
     {"--kv-cache-bytes", "engine.kv_cache_bytes"},
     {"--placement", "engine.placement"},
+    {"--objective", "engine.objective"},
+    {"--device", "engine.devices"},
     {"--deterministic", "engine.deterministic"},
     {"--log-level", "log.level"},
 };
@@ -171,7 +173,7 @@ Status Serve(const ServeFlags& flags) {
   service_options.num_threads = static_cast<int32_t>(config.engine.threads);
   service_options.engine.context_length = config.engine.context_length;
   service_options.engine.kv_cache_bytes = static_cast<uint64_t>(config.engine.kv_cache_bytes);
-  LEM_TRY(SetPlacement(config.engine.placement, service_options));
+  LEM_TRY(SetPlacement({config.engine.placement, config.engine.objective, config.engine.devices}, service_options));
   service_options.engine.deterministic = config.engine.deterministic;
   service_options.cache_folder = CacheDir();
   ApiServerOptions server_options;
@@ -219,7 +221,7 @@ void RegisterServe(CLI::App& app, Action& action) {
     }
     CLI::Option* option = command->add_option(flag.name, flags->values[flag.name], std::string(key->meaning));
     option->allow_extra_args(false);
-    if (flag.key != std::string_view("server.models")) option->expected(1);
+    if (!std::holds_alternative<std::vector<std::string>*>(key->target(scratch))) option->expected(1);
   }
   command->add_option("--config", flags->config_file, "Configuration file, instead of lem.toml in the usual place");
   command->add_flag("--allow-remote", flags->allow_remote,

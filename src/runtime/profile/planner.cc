@@ -42,6 +42,7 @@ Result<ModelWork> WorkOfModel(const Model& model) {
 }
 
 Result<MeasuredMachine> KnownMachine(const std::filesystem::path& folder, DeviceClock clock) {
+  if (folder.empty()) return GuessedMachine();
   Result<MeasuredMachine> machine = LoadMachine(folder, clock);
   if (machine.ok() || machine.status().code() != StatusCode::kNotFound) return machine;
   return GuessedMachine();

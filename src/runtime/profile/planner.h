@@ -11,7 +11,7 @@ namespace lem {
 Result<ModelWork> WorkOfModel(const Model& model);
 
 // The machine as it was measured or, without a measurement, the CPU alone by a guess that says so.
-// Errors: of a profile that cannot be read, with its path.
+// Errors: of a profile that cannot be read, with its path. An empty folder has none.
 Result<MeasuredMachine> KnownMachine(const std::filesystem::path& folder, DeviceClock clock);
 
 // A request to a model on a machine, planned; with what the plan was priced by, for reports.

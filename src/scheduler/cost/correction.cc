@@ -21,7 +21,8 @@ constexpr double kHalfTrust = 0.3;
 // Of what one kind of work taught, the others of the device believe this much: drivers and clocks are common to them,
 // kernels are not.
 constexpr double kDeviceShare = 0.35;
-constexpr double kErrorMemory = 0.05;  // weight of the newest in recent_error
+constexpr double kMinSteadyWeight = 0.02;  // of the newest in what a device usually shows
+constexpr double kErrorMemory = 0.05;      // weight of the newest in recent_error
 
 double Trust(int64_t count) {
   const auto n = static_cast<double>(count);
@@ -36,6 +37,8 @@ int RowBucketOf(double rows) {
 }
 
 void CorrectionTable::Level::Add(double log_ratio) {
+  ++steady_count;
+  steady += std::max(1.0 / static_cast<double>(steady_count), kMinSteadyWeight) * (log_ratio - steady);
   const double off = log_ratio - mean;
   if (count >= kStepSurprises && std::abs(off) > kSurpriseDeviations * std::max(std::sqrt(variance), kNoise)) {
     const int side = off > 0 ? 1 : -1;
@@ -43,7 +46,10 @@ void CorrectionTable::Level::Add(double log_ratio) {
     surprises += side;
     surprise_sum += log_ratio;
     if (surprises * side == kStepSurprises) {
-      *this = {.mean = surprise_sum / kStepSurprises, .count = kStepSurprises};
+      mean = surprise_sum / kStepSurprises;
+      variance = 0;
+      count = kStepSurprises;
+      surprises = 0, surprise_sum = 0;
     }
     return;
   }
@@ -66,6 +72,7 @@ void CorrectionTable::Observe(const CorrectionKey& key, double log_ratio) {
   ++num_observations_;
   DeviceLevels& device = devices_[static_cast<size_t>(key.device)];
   KindLevels& kind = device.kinds[KindIndex(key.kind, key.phase)];
+  device.relaxed = 0;
   device.all.Add(ratio);
   kind.all.Add(ratio);
   kind.buckets[static_cast<size_t>(std::min<int>(key.bucket, kNumBuckets - 1))].Add(ratio);
@@ -79,11 +86,12 @@ Correction CorrectionTable::Lookup(const CorrectionKey& key) const {
   const double of_device = kDeviceShare * Trust(device.all.count);
   const double of_kind = Trust(kind.all.count);
   const double of_bucket = Trust(bucket.count);
-  const double borrowed = of_kind * kind.all.mean + (1 - of_kind) * of_device * device.all.mean;
+  const double borrowed =
+      of_kind * kind.all.Mean(device.relaxed) + (1 - of_kind) * of_device * device.all.Mean(device.relaxed);
   const double unknown = prior_log_error_[static_cast<size_t>(key.device)] * (1 - of_device / 2);
   // Buckets of one kind differ by less than kinds do: half of the prior's spread is theirs.
   const double without_bucket = std::max(unknown * (1 - of_kind / 2), kNoise);
-  return {.log_factor = of_bucket * bucket.mean + (1 - of_bucket) * borrowed,
+  return {.log_factor = of_bucket * bucket.Mean(device.relaxed) + (1 - of_bucket) * borrowed,
           .log_error = of_bucket * std::max(std::sqrt(bucket.variance), kNoise) + (1 - of_bucket) * without_bucket,
           .count = bucket.count};
 }
@@ -143,7 +151,7 @@ Status CorrectionTable::ReadJson(std::string_view json) {
           !(variance >= 0)) {
         return wrong();
       }
-      const Level level{.mean = mean, .variance = variance, .count = count};
+      const Level level{.mean = mean, .variance = variance, .count = count, .steady = mean, .steady_count = count};
       if (kind < 0) {
         devices[d].all = level;
         continue;

@@ -52,6 +52,9 @@ class CorrectionTable {
   Correction Lookup(const CorrectionKey& key) const;
   // Every bucket of a kind has this factor, for certain: for worlds that a simulator makes up.
   void Fix(int device, CostKind kind, Phase phase, double log_factor);
+  // A device was not observed for a while: of what it showed lately, `share` (0 to 1) gives way to what it usually
+  // shows, until it is observed again. So that one slow minute does not keep work away for ever.
+  void Relax(int device, double share) { devices_[static_cast<size_t>(device)].relaxed = share; }
   // Forgets a device: its driver, clocks or profile changed.
   void Reset(int device);
 
@@ -72,7 +75,10 @@ class CorrectionTable {
     int64_t count = 0;
     int surprises = 0;  // in a row; the sign is their side
     double surprise_sum = 0;
+    double steady = 0;  // a mean that steps hardly move
+    int64_t steady_count = 0;
     void Add(double log_ratio);
+    double Mean(double relaxed) const { return mean + relaxed * (steady - mean); }
   };
   struct KindLevels {
     Level all;
@@ -83,6 +89,7 @@ class CorrectionTable {
   struct DeviceLevels {
     Level all;
     std::array<KindLevels, kNumCostKinds * 2> kinds;
+    double relaxed = 0;
   };
   static size_t KindIndex(CostKind kind, Phase phase) {
     return static_cast<size_t>(kind) * 2 + static_cast<size_t>(phase);

@@ -40,6 +40,21 @@ TEST(CorrectionTest, FollowsAStepWithinFewObservations) {
   EXPECT_NEAR(table.Lookup(kFfn).log_factor, 0.69, 0.1);
 }
 
+TEST(CorrectionTest, WhatWasSlowForAWhileIsGivenAnotherChance) {
+  CorrectionTable table({0.2});
+  const CorrectionKey key{0, CostKind::kFeedForward, Phase::kDecode, 0};
+  for (int i = 0; i < 100; ++i) table.Observe(key, 0.1);
+  for (int i = 0; i < 5; ++i) table.Observe(key, 1.5);
+  const double slow = table.Lookup(key).log_factor;
+  EXPECT_GT(slow, 1.2);
+  table.Relax(0, 0.5);
+  EXPECT_LT(table.Lookup(key).log_factor, slow);
+  table.Relax(0, 1);
+  EXPECT_NEAR(table.Lookup(key).log_factor, 0.2, 0.1);
+  table.Observe(key, 1.5);
+  EXPECT_GT(table.Lookup(key).log_factor, 1.2) << "it is still slow";
+}
+
 TEST(CorrectionTest, MeasuresItsOwnError) {
   CorrectionTable table({0.2});
   table.Observe(kFfn, 0.5);

@@ -40,6 +40,26 @@ AttentionReach Reach(const PartWork& work, const StepShape& shape) {
   return reach;
 }
 
+// The head works on the rows whose logits are asked for, all other parts on all.
+StepShape ShapeOfPart(const PartWork& work, StepShape shape, double output_rows) {
+  if (work.part == Part::kHead) {
+    shape.rows = output_rows;
+    shape.sequences = std::min(shape.sequences, output_rows);
+  }
+  return shape;
+}
+
+// Each class once, with how often it is there: layers are alike, and a prediction walks through many trees.
+std::vector<std::pair<int32_t, int>> CountParts(const ModelWork& model, std::span<const int32_t> parts) {
+  std::vector<int> counts(model.classes.size());
+  for (const int32_t idx : parts) ++counts[static_cast<size_t>(idx)];
+  std::vector<std::pair<int32_t, int>> counted;
+  for (size_t idx = 0; idx < counts.size(); ++idx) {
+    if (counts[idx] > 0) counted.emplace_back(static_cast<int32_t>(idx), counts[idx]);
+  }
+  return counted;
+}
+
 }  // namespace
 
 CostModel::CostModel(PowerView view)
@@ -205,21 +225,22 @@ FeatureVector CostModel::Features(int device, const ModelWork& model, const Part
 }
 
 void CostModel::Observe(int device, const ModelWork& model, std::span<const int32_t> parts, const StepShape& shape,
-                        double measured_ms) {
+                        double output_rows, double measured_ms) {
   double predicted_ms = 0;
-  std::array<bool, 4> seen{};
-  for (const int32_t part : parts) {
-    const PartWork& work = model.classes[static_cast<size_t>(part)];
-    const PartCost cost = Predict(device, model, work, shape);
-    const Correction now = corrections_.Lookup({device, KindOf(work.part), shape.phase, RowBucketOf(shape.rows)});
-    predicted_ms += cost.ms() / (Hope(now) * state(device).slowdown);
-    seen[static_cast<size_t>(work.part)] = true;
+  std::array<std::optional<CorrectionKey>, 4> seen;
+  for (const auto& [idx, count] : CountParts(model, parts)) {
+    const PartWork& work = model.classes[static_cast<size_t>(idx)];
+    const StepShape own = ShapeOfPart(work, shape, output_rows);
+    if (own.rows <= 0) continue;
+    const CorrectionKey key{device, KindOf(work.part), own.phase, RowBucketOf(own.rows)};
+    const double learned = Hope(corrections_.Lookup(key)) * state(device).slowdown;
+    predicted_ms += count * Predict(device, model, work, own).ms() / learned;
+    seen[static_cast<size_t>(work.part)] = key;
   }
   if (!(predicted_ms > 0) || !(measured_ms > 0)) return;
   const double log_ratio = std::log(measured_ms / (predicted_ms * state(device).slowdown));
-  for (size_t part = 0; part < seen.size(); ++part) {
-    if (!seen[part]) continue;
-    corrections_.Observe({device, static_cast<CostKind>(part), shape.phase, RowBucketOf(shape.rows)}, log_ratio);
+  for (const std::optional<CorrectionKey>& key : seen) {
+    if (key) corrections_.Observe(*key, log_ratio);
   }
 }
 
@@ -227,6 +248,17 @@ void CostModel::ObserveRatio(int device, CostKind kind, Phase phase, double rati
   if (!(ratio > 0)) return;
   const double now = corrections_.Lookup({device, kind, phase, 0}).log_factor;
   corrections_.Observe({device, kind, phase, 0}, std::log(ratio) + now);
+}
+
+double PredictPartsMs(const CostModel& costs, int device, const ModelWork& model, std::span<const int32_t> parts,
+                      const StepShape& shape, double output_rows) {
+  double ms = 0;
+  for (const auto& [idx, count] : CountParts(model, parts)) {
+    const PartWork& work = model.classes[static_cast<size_t>(idx)];
+    const StepShape own = ShapeOfPart(work, shape, output_rows);
+    if (own.rows > 0) ms += count * costs.Predict(device, model, work, own).ms();
+  }
+  return ms;
 }
 
 }  // namespace lem

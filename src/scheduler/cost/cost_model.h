@@ -97,10 +97,11 @@ class CostModel {
 
   FeatureVector Features(int device, const ModelWork& model, const PartWork& work, const StepShape& shape) const;
 
-  // A segment's measured time: `parts` of it ran on the device in this shape. What is learned is measured / predicted
-  // without correction, shared by the kinds of parts in it.
+  // A segment's measured time, its launch not counted: `parts` (indices into the model's classes, again for each layer)
+  // of it ran on the device in this shape, its head for `output_rows`. What is learned is measured / predicted without
+  // correction, shared by the kinds of parts in it.
   void Observe(int device, const ModelWork& model, std::span<const int32_t> parts, const StepShape& shape,
-               double measured_ms);
+               double output_rows, double measured_ms);
   // Of switches and joint products: measured / predicted with the present corrections.
   void ObserveRatio(int device, CostKind kind, Phase phase, double ratio);
 
@@ -117,5 +118,9 @@ class CostModel {
   CorrectionTable corrections_;
   double optimism_ = 0;
 };
+
+// The same parts of a step, predicted: launch and finish are the caller's to add. 0 output rows leave the head out.
+double PredictPartsMs(const CostModel& costs, int device, const ModelWork& model, std::span<const int32_t> parts,
+                      const StepShape& shape, double output_rows);
 
 }  // namespace lem

@@ -96,7 +96,7 @@ TEST(CostModelTest, ObservationsAndResidualsCorrectPredictions) {
   const ModelWork model = SmallModel();
   const double before = costs.Predict(0, model, FeedForward(model), kOneToken).ms();
   EXPECT_DOUBLE_EQ(costs.Predict(0, model, FeedForward(model), kOneToken).log_error, 0.2);
-  for (int i = 0; i < 20; ++i) costs.Observe(0, model, {&model.feed_forward[0], 1}, kOneToken, 1.5 * before);
+  for (int i = 0; i < 20; ++i) costs.Observe(0, model, {&model.feed_forward[0], 1}, kOneToken, 1, 1.5 * before);
   EXPECT_NEAR(costs.Predict(0, model, FeedForward(model), kOneToken).ms(), 1.5 * before, 0.03 * before);
   costs.corrections().Reset(0);
   std::vector<ResidualRow> rows(
@@ -104,8 +104,33 @@ TEST(CostModelTest, ObservationsAndResidualsCorrectPredictions) {
   costs.SetResidual(0, ResidualModel::Train(rows));
   EXPECT_NEAR(costs.Predict(0, model, FeedForward(model), kOneToken).ms(), 2 * before, 1e-3 * before);
   // What is observed from now on is measured against the learned prediction.
-  for (int i = 0; i < 20; ++i) costs.Observe(0, model, {&model.feed_forward[0], 1}, kOneToken, 2 * before);
+  for (int i = 0; i < 20; ++i) costs.Observe(0, model, {&model.feed_forward[0], 1}, kOneToken, 1, 2 * before);
   EXPECT_NEAR(costs.Predict(0, model, FeedForward(model), kOneToken).ms(), 2 * before, 0.03 * before);
+}
+
+TEST(CostModelTest, AStepIsItsPartsAndTheHeadHasRowsOfItsOwn) {
+  const ModelWork model = SmallModel();
+  CostModel costs = *CostModel::Create(Machine({MakeDevice("a", 2, 100)}));
+  const std::vector<int32_t> parts = model.AllParts();
+  EXPECT_EQ(parts.size(), 2u * static_cast<size_t>(model.num_layers) + 2);
+  const StepShape chunk{Phase::kPrefill, 256, 1, 128};
+  const PartWork& head = model.classes[static_cast<size_t>(model.head)];
+  const auto layers = [&] {
+    return model.num_layers * (costs.Predict(0, model, Attention(model), chunk).ms() +
+                               costs.Predict(0, model, FeedForward(model), chunk).ms());
+  };
+  const double without_head = PredictPartsMs(costs, 0, model, parts, chunk, 0);
+  EXPECT_NEAR(without_head, layers(), 1e-9 * without_head);
+  EXPECT_NEAR(PredictPartsMs(costs, 0, model, parts, chunk, 1) - without_head,
+              costs.Predict(0, model, head, {Phase::kPrefill, 1, 1, 128}).ms(), 1e-9);
+  // What a step teaches is learned for the rows that each of its parts had.
+  for (int i = 0; i < 20; ++i) costs.Observe(0, model, parts, chunk, 1, 2 * (without_head + 1e-3));
+  const auto count = [&](CostKind kind, double rows) {
+    return costs.corrections().Lookup({0, kind, Phase::kPrefill, RowBucketOf(rows)}).count;
+  };
+  EXPECT_EQ(count(CostKind::kHead, 1), 20);
+  EXPECT_EQ(count(CostKind::kHead, 256), 0);
+  EXPECT_EQ(count(CostKind::kFeedForward, 256), 20);
 }
 
 TEST(CostModelTest, WattsOfDifferentSourcesAreNotMixed) {

@@ -92,6 +92,16 @@ int32_t ModelWork::AddClass(PartWork work) {
   return idx;
 }
 
+std::vector<int32_t> ModelWork::AllParts() const {
+  std::vector<int32_t> parts{embedding};
+  for (size_t layer = 0; layer < attention.size(); ++layer) {
+    parts.push_back(attention[layer]);
+    parts.push_back(feed_forward[layer]);
+  }
+  parts.push_back(head);
+  return parts;
+}
+
 double ModelWork::weight_memory_bytes() const {
   const auto of = [this](int32_t idx) { return idx == kNone ? 0 : classes[static_cast<size_t>(idx)].memory_bytes; };
   double bytes = of(embedding) + of(head);

@@ -46,6 +46,8 @@ struct ModelWork {
 
   // Index of this class, added if it is new.
   int32_t AddClass(PartWork work);
+  // Of every part of the model, in the order in which they run.
+  std::vector<int32_t> AllParts() const;
   double weight_memory_bytes() const;
   double kv_elements_per_token() const;
   // Bytes of a row that passes from part to part.

@@ -1,0 +1,201 @@
+// Chooses for each request, while the service runs, which devices do it: by the cost model, by what the devices are
+// busy with, and by what steps took lately. Keeps the record of it: plans, timelines, errors of prediction.
+//
+// Ways through a model that are worth having and not open are opened in the background; meanwhile requests take the
+// best that is. Thread-safe. Steps are only noted on the engine's thread; a thread of its own, or whoever plans,
+// evaluates them.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <variant>
+#include <vector>
+
+#include "engine/engine.h"
+#include "runtime/planning/plan_info.h"
+#include "runtime/planning/step_predictor.h"
+#include "runtime/profile/measured_machine.h"
+#include "scheduler/placement_search.h"
+#include "telemetry/power_probe.h"
+
+namespace lem {
+
+struct LivePlannerOptions {
+  Goal goal = Goal::kLatency;
+  std::vector<std::string> devices;        // that plans may use; empty = what the profile says is worth opening
+  std::filesystem::path folder;            // where what was learned is kept, beside the profile; empty = nowhere
+  std::filesystem::path power_root = "/";  // of PowerProbe
+};
+
+// A request from its planning to its end. What is not atomic is the planner's.
+class PlannedRequest {
+ public:
+  PlanSummary summary() const { return summary_; }
+
+ private:
+  friend class LivePlanner;
+  PlanSummary summary_;                   // as it was planned; never changes
+  std::atomic<int64_t> num_computed_{0};  // tokens
+  // Of the engine's thread.
+  struct Energy {
+    double joules = 0;
+    std::optional<PowerSource> source;  // of all of it; empty before the first step
+  } energy_;
+  // Guarded by the planner.
+  PlanInfo info_;
+  SequenceId id_ = 0;
+  int32_t model_ = 0;
+  RequestShape shape_;
+  std::optional<RequestPlan> plan_;  // empty: the user's placement, or devices that are not in the profile
+};
+
+class LivePlanner {
+ public:
+  // Errors: as MeasuredMachine::MakeCostModel.
+  static Result<std::unique_ptr<LivePlanner>> Create(const MeasuredMachine& machine, LivePlannerOptions options);
+  ~LivePlanner();
+
+  // --- while models load ---
+
+  struct Proposal {
+    Placement placement;                  // for a request of common lengths
+    std::vector<Placement> others;        // that are best for requests of other lengths, or refuges
+    std::vector<std::string> device_ids;  // worth opening
+  };
+  // Errors: as WorkOfModel and SearchPlacement.
+  Result<Proposal> Propose(const Model& model) const;
+  // `id`: how people call it. chooses: requests are placed by cost, and not all as the engine is placed. The engine
+  // must live until the planner has ended. Devices that are not in `devices` cannot be used. Errors: as WorkOfModel.
+  Status AddModel(int32_t model, const std::string& id, const Model& loaded, Engine& engine,
+                  const DeviceRegistry& devices, bool chooses);
+
+  // --- requests ---
+
+  // Any thread; takes some milliseconds at most.
+  std::shared_ptr<PlannedRequest> Plan(int32_t model, SequenceId id, const GenerateRequest& request,
+                                       int64_t answer_limit);
+  // The placement to run it on, now.
+  std::string PlacementOf(const PlannedRequest& request) const;
+
+  // The engine's thread: a step with these requests begins, and what its submissions did.
+  void BeginStep(int32_t model, int64_t rows, std::vector<std::shared_ptr<PlannedRequest>> requests);
+  void EndStep(std::vector<Engine::BatchRun> runs);
+  // Fills in the energy of `usage`. The request is forgotten but for its record.
+  void Finish(const std::shared_ptr<PlannedRequest>& request, Usage& usage);
+
+  struct Move {
+    SequenceId id = 0;
+    int32_t model = 0;
+    std::string placement;
+  };
+  // Running requests that would be better off elsewhere; for the engine's thread, which says what became of it.
+  std::vector<Move> TakeMoves();
+  void Moved(PlannedRequest& request, const std::string& placement);
+
+  // --- what people want to know ---
+
+  std::vector<PlanInfo> Plans();   // the latest first
+  std::vector<TraceSpan> Trace();  // in order of time
+  std::vector<PredictionStats> Predictions();
+  std::vector<RouteStatus> Routes() const;
+
+ private:
+  struct ModelEntry {
+    std::string id;
+    Engine* engine = nullptr;
+    ModelWork work;
+    bool chooses = false;
+    std::string default_placement;
+    std::map<std::string, std::array<std::vector<PlannedSegment>, 2>> segments;  // by placement and phase
+    std::map<std::pair<int, int>, std::string> usual;  // placement of the last request, by buckets of its lengths
+    double mean_answer = 0;                            // tokens; 0 = none has ended
+  };
+  // A step as the engine's thread noted it.
+  struct Noted {
+    int32_t model = 0;
+    Engine::BatchRun run;
+  };
+  struct Ended {
+    std::shared_ptr<PlannedRequest> request;
+    Usage usage;
+  };
+  struct InFlight {
+    bool active = false;
+    int32_t model = 0;
+    int64_t rows = 0;
+    StepTiming::TimePoint since{};
+    std::vector<std::shared_ptr<PlannedRequest>> requests;
+  };
+  struct DeviceWatch {
+    Device* device = nullptr;
+    StepTiming::TimePoint last_seen{};
+    // When plans were last looked over.
+    double noted_factor = 0;
+    bool was_usable = true;
+  };
+
+  LivePlanner(CostModel costs, std::string fingerprint, LivePlannerOptions options);
+
+  void Work();
+  void CountEnergy(const Engine::BatchRun& run);  // REQUIRES: notes_mutex_ held
+  // REQUIRES of all below: mutex_ held.
+  void Drain();
+  void Evaluate(const Noted& noted);
+  void Record(const Ended& ended);
+  void SetPlanningState(const PlannedRequest* besides);
+  void ClearState();
+  double StuckFactor(int device);
+  void Choose(ModelEntry& entry, PlannedRequest& request);
+  void DescribeByRoute(ModelEntry& entry, PlannedRequest& request);
+  const std::array<std::vector<PlannedSegment>, 2>* SegmentsOfPlacement(ModelEntry& entry,
+                                                                        const std::string& placement);
+  void LookOver();
+  bool DevicesChanged();
+  void SampleEnergy();
+  std::filesystem::path CorrectionsPath() const;
+  void LoadCorrections();
+  void SaveCorrections();
+
+  const LivePlannerOptions options_;
+  const std::string fingerprint_;  // of the profile
+  const StepTiming::TimePoint begin_ = std::chrono::steady_clock::now();
+  std::map<std::string, double, std::less<>> device_watts_;  // at work, by device id; of those that are known
+
+  mutable std::mutex mutex_;
+  CostModel costs_;
+  std::map<int32_t, ModelEntry> models_;
+  std::vector<DeviceWatch> watches_;  // by device of the profile
+  std::vector<std::shared_ptr<PlannedRequest>> live_;
+  std::deque<PlanInfo> ended_;
+  std::deque<TraceSpan> trace_;
+  std::map<std::pair<int, Phase>, PredictionStats> predictions_;
+  std::vector<Move> moves_;
+  std::atomic<bool> has_moves_{false};
+  uint64_t next_id_ = 1;
+  int64_t num_saved_ = 0;            // observations that are on disk
+  std::optional<PowerProbe> power_;  // empty: nothing can be read
+  StepTiming::TimePoint power_read_{};
+  double last_joules_ = 0;
+
+  // Of the whole machine as it is read now; source: PowerSource, kUnavailable where nothing is read.
+  std::atomic<double> watts_{0};
+  std::atomic<PowerSource> power_source_{PowerSource::kUnavailable};
+
+  mutable std::mutex notes_mutex_;  // never held for long: the engine's thread takes it
+  std::condition_variable noted_;
+  std::deque<std::variant<Noted, Ended>> notes_;
+  InFlight in_flight_;
+  bool stopping_ = false;
+
+  std::thread thread_;
+};
+
+}  // namespace lem
