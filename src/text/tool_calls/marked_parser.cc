@@ -395,9 +395,15 @@ bool MarkedParser::Python(AnswerParts& out) {
 
 void MarkedParser::GiveUp(std::string_view why, AnswerParts& out) {
   const bool is_bare = marker_.open.empty();
-  // The rest is ordinary text, in which another marker may stand.
   mode_ = Mode::kText;
-  const std::string raw = std::exchange(raw_, {});
+  std::string raw = std::exchange(raw_, {});
+  // Behind the marker another one may stand.
+  const size_t given = std::min(std::max(marker_.open.size(), size_t{1}), raw.size());
+  text_.insert(0, raw, given);
+  raw.resize(given);
+  // One who gives up often reads the same text often.
+  constexpr int kMaxFailures = 32;
+  if (++num_failures_ >= kMaxFailures) markers_.clear();
   if (!is_bare) {
     sink_.Note(fmt::format("what looks like a call of a tool is shown as text: {}", why), out);
   }

@@ -78,6 +78,7 @@ class MarkedParser final : public AnswerParser {
   bool may_reason_ = true;
   bool at_end_ = false, cut_off_ = false;
   std::string text_;         // not yet understood
+  int num_failures_ = 0;     // of what looked like calls
   std::string raw_;          // what was taken for a call, as it was written
   std::string space_;        // white space that shows only before more text
   bool drop_space_ = false;  // until the next text: after reasoning and calls
