@@ -258,9 +258,18 @@ ExprId ExprSet::Not(ExprId body) {
 }
 
 size_t ExprSet::MemoryBytes() const {
-  // A slot of a hash map of the standard library is about 40 bytes.
   return nodes_.capacity() * sizeof(Node) + children_.capacity() * 4 + node_table_.capacity() * 4 +
-         first_.capacity() * 4 + derivatives_.size() * 40 + alive_.size() * 40;
+         first_.capacity() * 4 + derivatives_.MemoryBytes() + alive_.MemoryBytes();
+}
+
+std::optional<std::pair<uint32_t, uint32_t>> ExprSet::AsRepeat(ExprId expr, ExprId body, ExprId end) const {
+  if (expr == end) return std::pair(0U, 0U);
+  const Node& node = nodes_[expr];
+  if (node.kind != Kind::kConcat || node.b != end) return std::nullopt;
+  if (node.a == body) return std::pair(1U, 1U);
+  const Node& repeat = nodes_[node.a];
+  if (repeat.kind != Kind::kRepeat || repeat.a != body) return std::nullopt;
+  return std::pair(repeat.b, repeat.c);
 }
 
 bool ExprSet::Matches(ExprId expr, std::string_view text) {

@@ -217,10 +217,17 @@ class SchemaWriter {
     bool required;
   };
 
-  Result<ExprId> WriteObject(const ObjectSchema& object) {
+  Result<ExprId> WriteObject(const ObjectSchema& given) {
     std::vector<Listed> listed;
     std::unordered_map<std::string, bool> required;
-    for (const std::string& name : object.required) required.emplace(name, true);
+    // Names that are only required come after those that are listed.
+    ObjectSchema object = given;
+    for (const std::string& name : given.required) {
+      required.emplace(name, true);
+      if (object.index.contains(name)) continue;
+      LEM_ASSIGN_OR_RETURN(SchemaPtr schema, reader_.PropertyOf(given, name));
+      object.Set(name, std::move(schema));
+    }
     for (const auto& [name, schema] : object.properties) {
       LEM_ASSIGN_OR_RETURN(const ExprId value, Write(schema));
       const bool needed = required.contains(name);
