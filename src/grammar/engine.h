@@ -96,7 +96,9 @@ class GrammarEngine {
 
   PartId PartOf(PartId before, ExprId state);
   Part MakePart(PartId before, ExprId state);
-  Part MakeStringPart(uint32_t min, uint32_t max);
+  // `but`: texts that must not stand before the closing quote.
+  Part MakeStringPart(uint32_t min, uint32_t max, ExprId but);
+  void FindClosings(uint32_t begin, uint32_t end, ExprId text, std::vector<uint32_t>& nodes);
   void Walk(uint32_t begin, uint32_t end, ConfigId from, Part& part);
   std::optional<uint32_t> PlainReach(ConfigId from);
   void AddPart(PartId part, NodeId node, std::span<uint32_t> bits);

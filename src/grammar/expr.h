@@ -110,6 +110,8 @@ class ExprSet {
   bool Alive(ExprId expr) { return expr != kEmpty && (!nodes_[expr].has_bool || Alive(expr, Classes({&expr, 1}))); }
   // True if `expr` is `body` repeated and then `end`: how often.
   std::optional<std::pair<uint32_t, uint32_t>> AsRepeat(ExprId expr, ExprId body, ExprId end) const;
+  // True if `expr` is text of `body` but for finitely many, and then `end`: those.
+  std::optional<ExprId> AsAllBut(ExprId expr, ExprId body, ExprId end) const;
   // Nothing is said after looking at `max_states` states.
   std::optional<bool> TryAlive(ExprId expr, const ByteClasses& classes, size_t max_states);
   bool Matches(ExprId expr, std::string_view text);
@@ -151,6 +153,7 @@ class ExprSet {
   std::optional<bool> SearchAlive(ExprId expr, std::span<const uint8_t> bytes, size_t max_states, bool all);
   bool AliveBool(ExprId expr, const ByteClasses& classes);
   ByteSet FirstOf(ExprId expr);
+  bool IsFinite(ExprId expr, int depth) const;
 
   std::vector<Node> nodes_;
   std::vector<ExprId> children_;

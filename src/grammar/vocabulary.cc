@@ -96,6 +96,26 @@ void WalkString(Rep& rep) {
   }
   std::ranges::sort(rep.staying);
   std::ranges::sort(rep.closing);
+  rep.string_mask.assign(rep.plain_masks.end() - static_cast<std::ptrdiff_t>(rep.mask_words), rep.plain_masks.end());
+  const auto add = [&](TokenId first) {
+    for (TokenId token = first; token != Rep::kNoToken; token = rep.next_same[static_cast<size_t>(token)]) {
+      rep.string_mask[static_cast<size_t>(token) / 32] |= uint32_t{1} << (token % 32);
+    }
+  };
+  for (const auto& [chars, token] : rep.long_tokens) {
+    add(token);
+    rep.most_chars = std::max(rep.most_chars, chars);
+  }
+  for (const auto* list : {&rep.staying, &rep.closing}) {
+    for (const Rep::InString& entry : *list) {
+      add(rep.nodes[entry.node].token);
+      rep.most_chars = std::max(rep.most_chars, entry.chars);
+    }
+  }
+  for (const Rep::InString& entry : rep.closing) {
+    if (rep.nodes[entry.node].end != entry.node + 1) rep.string_left.push_back(entry.node);
+  }
+  rep.most_chars = std::max(rep.most_chars, Rep::kMaxPlain);
 }
 
 std::unique_ptr<Rep> MakeRep(std::vector<std::string> texts, std::vector<TokenId> end_tokens) {
