@@ -38,7 +38,8 @@ ExprId GrammarBuilder::JsonSpace(JsonWhitespace whitespace) {
   const ExprId blanks = exprs_.Bytes(blank);
   const ExprId line =
       exprs_.Concat({exprs_.Optional(exprs_.Byte('\r')), exprs_.Byte('\n'), exprs_.Repeat(blanks, 0, kMaxIndentation)});
-  return exprs_.Alt(exprs_.Repeat(blanks, 0, 2), line);
+  // A rule, so that all places share its states and masks.
+  return AsRule(exprs_.Alt(exprs_.Repeat(blanks, 0, 2), line));
 }
 
 ExprId GrammarBuilder::JsonString() {

@@ -15,12 +15,18 @@ constexpr size_t kMaxExprs = 3'000'000;
 constexpr size_t kMaxBytes = size_t{256} << 20, kLargeBytes = size_t{64} << 20;
 }  // namespace
 
-GrammarEngine::GrammarEngine(const ExprSet& exprs, const std::vector<ExprId>& rules, ExprId start,
+GrammarEngine::GrammarEngine(const ExprSet& exprs, const std::vector<ExprId>& rules, ExprId start, ExprId json_char,
                              const ByteClasses& classes, std::shared_ptr<const GrammarVocabulary> vocabulary)
-    : vocabulary_(std::move(vocabulary)), tokens_(vocabulary_->rep()), exprs_(exprs), rules_(rules), classes_(classes) {
+    : vocabulary_(std::move(vocabulary)),
+      tokens_(vocabulary_->rep()),
+      exprs_(exprs),
+      rules_(rules),
+      classes_(classes),
+      json_char_(json_char),
+      quote_(exprs_.Byte('"')) {
   exprs_.set_max_nodes(kMaxExprs);
   nodes_.push_back({kEpsilon, 0, 0, kUnknown});
-  configs_.push_back({0, 0, kUnknown, false});
+  configs_.push_back({0, 0, kUnknown, kUnknown, false});
   parts_.emplace_back();
   todo_.push_back({start, 0});
   start_ = Close();
@@ -52,9 +58,13 @@ std::span<const GrammarEngine::Thread> GrammarEngine::ThreadsOf(ConfigId config)
 GrammarEngine::NodeId GrammarEngine::Push(ExprId then, NodeId parent) {
   if (then == kEpsilon) return parent;  // nothing is left of the caller: the callee returns to its caller
   const uint64_t key = uint64_t{then} << 32 | parent;
-  const auto [at, added] = node_ids_.try_emplace(key, static_cast<NodeId>(nodes_.size()));
-  if (added) nodes_.push_back({then, parent, nodes_[parent].depth + 1, kUnknown});
-  return at->second;
+  NodeId node = node_ids_.Find(key);
+  if (node == NumberMap::kNone) {
+    node = static_cast<NodeId>(nodes_.size());
+    nodes_.push_back({then, parent, nodes_[parent].depth + 1, kUnknown});
+    node_ids_.Set(key, node);
+  }
+  return node;
 }
 
 const GrammarEngine::RuleStates& GrammarEngine::StatesOf(ExprId expr) {
@@ -107,14 +117,15 @@ ConfigId GrammarEngine::InternConfig(std::vector<Thread>& threads, bool ended) {
   for (const Thread& thread : threads) {
     hash = MixBits(hash ^ (uint64_t{thread.state} << 32 | thread.node), 0x9E3779B97F4A7C15) + thread.state;
   }
-  const auto [begin, end] = config_ids_.equal_range(hash);
-  for (auto at = begin; at != end; ++at) {
-    if (configs_[at->second].ended == ended && std::ranges::equal(ThreadsOf(at->second), threads)) return at->second;
+  const ConfigId first = config_ids_.Find(hash);
+  for (ConfigId at = first; at != kUnknown; at = configs_[at].same_hash) {
+    if (configs_[at].ended == ended && std::ranges::equal(ThreadsOf(at), threads)) return at;
   }
   const auto id = static_cast<ConfigId>(configs_.size());
-  configs_.push_back({static_cast<uint32_t>(threads_.size()), static_cast<uint32_t>(threads.size()), kUnknown, ended});
+  configs_.push_back(
+      {static_cast<uint32_t>(threads_.size()), static_cast<uint32_t>(threads.size()), kUnknown, first, ended});
   threads_.insert(threads_.end(), threads.begin(), threads.end());
-  config_ids_.emplace(hash, id);
+  config_ids_.Set(hash, id);
   return id;
 }
 

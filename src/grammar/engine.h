@@ -30,8 +30,9 @@ class GrammarEngine {
  public:
   static constexpr ConfigId kDead = 0;
 
-  GrammarEngine(const ExprSet& exprs, const std::vector<ExprId>& rules, ExprId start, const ByteClasses& classes,
-                std::shared_ptr<const GrammarVocabulary> vocabulary);
+  // `json_char`: any character of a JSON string, so that strings can be told.
+  GrammarEngine(const ExprSet& exprs, const std::vector<ExprId>& rules, ExprId start, ExprId json_char,
+                const ByteClasses& classes, std::shared_ptr<const GrammarVocabulary> vocabulary);
 
   ConfigId start() const { return start_; }
   const GrammarVocabulary& vocabulary() const { return *vocabulary_; }
@@ -67,8 +68,9 @@ class GrammarEngine {
   };
   struct Config {
     uint32_t first_thread, num_threads;
-    uint32_t row;  // of transitions, or kUnknown
-    bool ended;    // a thread came to the end of the bottom
+    uint32_t row;        // of transitions, or kUnknown
+    ConfigId same_hash;  // another one, or kUnknown
+    bool ended;          // a thread came to the end of the bottom
   };
   struct Part {
     uint32_t plain = 0;  // plain tokens of at most so many characters
@@ -94,6 +96,9 @@ class GrammarEngine {
 
   PartId PartOf(PartId before, ExprId state);
   Part MakePart(PartId before, ExprId state);
+  // `but`: texts that must not stand before the closing quote.
+  Part MakeStringPart(uint32_t min, uint32_t max, ExprId but);
+  void FindClosings(uint32_t begin, uint32_t end, ExprId text, std::vector<uint32_t>& nodes);
   void Walk(uint32_t begin, uint32_t end, ConfigId from, Part& part);
   std::optional<uint32_t> PlainReach(ConfigId from);
   void AddPart(PartId part, NodeId node, std::span<uint32_t> bits);
@@ -107,18 +112,20 @@ class GrammarEngine {
   ExprSet exprs_;
   const std::vector<ExprId> rules_;
   const ByteClasses classes_;
+  const ExprId json_char_, quote_;
   ConfigId start_ = kDead;
   Status status_;
 
   std::vector<StackNode> nodes_;
-  std::unordered_map<uint64_t, NodeId> node_ids_;  // then << 32 | parent
+  NumberMap node_ids_;  // then << 32 | parent
   std::vector<Config> configs_;
   std::vector<Thread> threads_;
-  std::unordered_multimap<uint64_t, ConfigId> config_ids_;
+  NumberMap config_ids_;  // the last of a hash; the others are in a list
+
   std::vector<ConfigId> rows_;
   std::unordered_map<ExprId, RuleStates> rule_states_;
-  std::unordered_map<uint64_t, PartId> part_ids_;  // part before << 32 | state
-  std::vector<Part> parts_;                        // 0: the whole trie
+  NumberMap part_ids_;       // part before << 32 | state
+  std::vector<Part> parts_;  // 0: the whole trie
   size_t part_bytes_ = 0;
   std::vector<Thread> todo_, closed_;
   std::vector<std::pair<PartId, NodeId>> added_;

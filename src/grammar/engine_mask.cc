@@ -106,13 +106,74 @@ void GrammarEngine::Walk(uint32_t begin, uint32_t end, ConfigId from, Part& part
   }
 }
 
+// The nodes of [begin, end) and below that close a string of `text`, which is finite.
+void GrammarEngine::FindClosings(uint32_t begin, uint32_t end, ExprId text, std::vector<uint32_t>& nodes) {
+  const ByteSet first = exprs_.First(text);
+  for (uint32_t at = begin; at < end; at = tokens_.nodes[at].end) {
+    const TrieNode& node = tokens_.nodes[at];
+    if (node.byte == '"' && exprs_.Nullable(text)) nodes.push_back(at);
+    if (!first.Has(node.byte)) continue;
+    const ExprId rest = exprs_.Derive(text, node.byte);
+    if (rest != kEmpty) FindClosings(at + 1, node.end, rest, nodes);
+  }
+}
+
+// Inside a JSON string of `min` to `max` more characters of any kind, which ends its rule: no walk is needed.
+GrammarEngine::Part GrammarEngine::MakeStringPart(uint32_t min, uint32_t max, ExprId but) {
+  using InString = GrammarVocabulary::Rep::InString;
+  Part part;
+  std::vector<uint32_t> forbidden;
+  if (but != kEmpty) FindClosings(tokens_.others.begin, tokens_.others.end, but, forbidden);
+  if (min == 0 && max >= tokens_.most_chars) {
+    part.bits = tokens_.string_mask;
+    part.left_at = tokens_.string_left;
+    for (const uint32_t node : forbidden) {
+      for (TokenId token = tokens_.nodes[node].token; token != GrammarVocabulary::Rep::kNoToken;
+           token = tokens_.next_same[static_cast<size_t>(token)]) {
+        part.bits[static_cast<size_t>(token) / 32] &= ~(uint32_t{1} << (token % 32));
+      }
+    }
+    std::erase_if(part.left_at, [&](uint32_t node) { return std::ranges::find(forbidden, node) != forbidden.end(); });
+    return part;
+  }
+  part.plain = std::min(max, kMaxPlain);
+  for (const auto& [chars, token] : tokens_.long_tokens) {
+    if (chars > max) break;
+    part.tokens.push_back(token);
+  }
+  const auto add_tokens = [&](const TrieNode& node) {
+    for (TokenId token = node.token; token != GrammarVocabulary::Rep::kNoToken;
+         token = tokens_.next_same[static_cast<size_t>(token)]) {
+      part.tokens.push_back(token);
+    }
+  };
+  for (const InString& entry : tokens_.staying) {
+    if (entry.chars > max) break;
+    add_tokens(tokens_.nodes[entry.node]);
+  }
+  const auto first = std::ranges::lower_bound(tokens_.closing, min, {}, &InString::chars);
+  for (auto entry = first; entry != tokens_.closing.end() && entry->chars <= max; ++entry) {
+    if (!forbidden.empty() && std::ranges::find(forbidden, entry->node) != forbidden.end()) continue;
+    const TrieNode& node = tokens_.nodes[entry->node];
+    add_tokens(node);
+    if (node.end != entry->node + 1) part.left_at.push_back(entry->node);
+  }
+  return part;
+}
+
 GrammarEngine::Part GrammarEngine::MakePart(PartId before, ExprId state) {
   Part part;
+  const auto string = before == 0 ? exprs_.AsRepeat(state, json_char_, quote_) : std::nullopt;
+  const auto all_but = before == 0 ? exprs_.AsAllBut(state, json_char_, quote_) : std::nullopt;
   std::vector<Thread> threads{{state, 0}};
   const ConfigId from = InternConfig(threads, false);
   if (before != 0) {
     const std::vector<uint32_t> nodes = parts_[before].left_at;
     for (const uint32_t node : nodes) Walk(node + 1, tokens_.nodes[node].end, from, part);
+  } else if (string) {
+    part = MakeStringPart(string->first, string->second, kEmpty);
+  } else if (all_but) {
+    part = MakeStringPart(0, kNoMax, *all_but);
   } else {
     const std::optional<uint32_t> reach = PlainReach(from);
     part.plain = reach.value_or(0);
@@ -132,12 +193,12 @@ GrammarEngine::Part GrammarEngine::MakePart(PartId before, ExprId state) {
 
 GrammarEngine::PartId GrammarEngine::PartOf(PartId before, ExprId state) {
   const uint64_t key = uint64_t{before} << 32 | state;
-  if (const auto found = part_ids_.find(key); found != part_ids_.end()) return found->second;
+  if (const PartId found = part_ids_.Find(key); found != NumberMap::kNone) return found;
   Part part = MakePart(before, state);
   part_bytes_ += (part.tokens.size() + part.bits.size() + part.left_at.size()) * 4 + 160;
   const auto id = static_cast<PartId>(parts_.size());
   parts_.push_back(std::move(part));
-  part_ids_.emplace(key, id);
+  part_ids_.Set(key, id);
   return id;
 }
 
@@ -179,7 +240,7 @@ bool GrammarEngine::FillMask(ConfigId config, std::span<uint32_t> bits) {
   std::ranges::fill(bits, 0);
   if (part_bytes_ > kMaxPartBytes) {
     parts_.resize(1);
-    part_ids_.clear();
+    part_ids_.Clear();
     part_bytes_ = 0;
   }
   added_.clear();

@@ -258,9 +258,58 @@ ExprId ExprSet::Not(ExprId body) {
 }
 
 size_t ExprSet::MemoryBytes() const {
-  // A slot of a hash map of the standard library is about 40 bytes.
   return nodes_.capacity() * sizeof(Node) + children_.capacity() * 4 + node_table_.capacity() * 4 +
-         first_.capacity() * 4 + derivatives_.size() * 40 + alive_.size() * 40;
+         first_.capacity() * 4 + derivatives_.MemoryBytes() + alive_.MemoryBytes();
+}
+
+std::optional<std::pair<uint32_t, uint32_t>> ExprSet::AsRepeat(ExprId expr, ExprId body, ExprId end) const {
+  if (expr == end) return std::pair(0U, 0U);
+  const Node& node = nodes_[expr];
+  if (node.kind != Kind::kConcat || node.b != end) return std::nullopt;
+  if (node.a == body) return std::pair(1U, 1U);
+  const Node& repeat = nodes_[node.a];
+  if (repeat.kind != Kind::kRepeat || repeat.a != body) return std::nullopt;
+  return std::pair(repeat.b, repeat.c);
+}
+
+bool ExprSet::IsFinite(ExprId expr, int depth) const {
+  constexpr int kMaxDepth = 64;
+  for (; depth < kMaxDepth; ++depth) {
+    const Node& node = nodes_[expr];
+    switch (node.kind) {
+      case Kind::kEmpty:
+      case Kind::kEpsilon:
+      case Kind::kBytes:
+        return true;
+      case Kind::kConcat:
+        if (!IsFinite(node.a, depth + 1)) return false;
+        expr = node.b;  // a name: no recursion for its length
+        --depth;
+        continue;
+      case Kind::kAlt:
+        return std::ranges::all_of(ChildrenOf(node), [&](ExprId child) { return IsFinite(child, depth + 1); });
+      case Kind::kRepeat:
+        return node.c != kNoMax && IsFinite(node.a, depth + 1);
+      default:
+        return false;
+    }
+  }
+  return false;
+}
+
+std::optional<ExprId> ExprSet::AsAllBut(ExprId expr, ExprId body, ExprId end) const {
+  const Node& node = nodes_[expr];
+  if (node.kind != Kind::kConcat || node.b != end || nodes_[node.a].kind != Kind::kAnd) return std::nullopt;
+  const std::span<const ExprId> parts = ChildrenOf(nodes_[node.a]);
+  if (parts.size() != 2) return std::nullopt;
+  for (const size_t i : {0, 1}) {
+    const Node &text = nodes_[parts[i]], &without = nodes_[parts[1 - i]];
+    if (text.kind == Kind::kRepeat && text.a == body && text.b == 0 && text.c == kNoMax && without.kind == Kind::kNot &&
+        IsFinite(without.a, 0)) {
+      return without.a;
+    }
+  }
+  return std::nullopt;
 }
 
 bool ExprSet::Matches(ExprId expr, std::string_view text) {

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "grammar/byte_set.h"
+#include "grammar/number_map.h"
 #include "text/tokenizer.h"
 
 namespace lem {
@@ -107,6 +108,10 @@ class ExprSet {
   bool Alive(ExprId expr, const ByteClasses& classes);
   // The same for one expression by itself.
   bool Alive(ExprId expr) { return expr != kEmpty && (!nodes_[expr].has_bool || Alive(expr, Classes({&expr, 1}))); }
+  // True if `expr` is `body` repeated and then `end`: how often.
+  std::optional<std::pair<uint32_t, uint32_t>> AsRepeat(ExprId expr, ExprId body, ExprId end) const;
+  // True if `expr` is text of `body` but for finitely many, and then `end`: those.
+  std::optional<ExprId> AsAllBut(ExprId expr, ExprId body, ExprId end) const;
   // Nothing is said after looking at `max_states` states.
   std::optional<bool> TryAlive(ExprId expr, const ByteClasses& classes, size_t max_states);
   bool Matches(ExprId expr, std::string_view text);
@@ -145,8 +150,10 @@ class ExprSet {
   ExprId DeriveMultiple(const Node& node, uint8_t byte);
   ExprId DeriveBound(const Node& node, uint8_t byte);
   ExprId MakeBound(uint32_t bound, uint32_t seen, uint32_t comparison, uint32_t order, uint32_t phase);
+  std::optional<bool> SearchAlive(ExprId expr, std::span<const uint8_t> bytes, size_t max_states, bool all);
   bool AliveBool(ExprId expr, const ByteClasses& classes);
   ByteSet FirstOf(ExprId expr);
+  bool IsFinite(ExprId expr, int depth) const;
 
   std::vector<Node> nodes_;
   std::vector<ExprId> children_;
@@ -154,9 +161,9 @@ class ExprSet {
   std::vector<Decimal> bounds_;
   std::vector<ExprId> node_table_;  // open addressing; kNoMax: free
   std::unordered_map<uint64_t, std::vector<uint32_t>> set_ids_;
-  std::unordered_map<uint64_t, ExprId> derivatives_;  // expr << 8 | byte
-  std::vector<uint32_t> first_;                       // by expr: set + 1, or 0
-  std::unordered_map<ExprId, bool> alive_;
+  NumberMap derivatives_;        // expr << 8 | byte
+  std::vector<uint32_t> first_;  // by expr: set + 1, or 0
+  NumberMap alive_;              // 0 or 1 by expr
   size_t max_nodes_;
   int depth_ = 0;
   bool failed_ = false;

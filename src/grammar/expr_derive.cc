@@ -9,7 +9,7 @@ namespace {
 // Derivatives recurse into the heads of an expression; lists longer than this fail instead of ending the stack.
 constexpr int kMaxDeriveDepth = 2500;
 // States looked at to find whether an intersection is empty.
-constexpr size_t kMaxAliveStates = 20'000;
+constexpr size_t kMaxAliveStates = 20'000, kMaxAsciiStates = 2'000;
 
 enum Order : uint32_t { kEqual = 0, kBelow = 1, kAbove = 2 };
 
@@ -34,7 +34,7 @@ ExprId ExprSet::Derive(ExprId expr, uint8_t byte) {
       break;
   }
   const uint64_t key = uint64_t{expr} << 8 | byte;
-  if (const auto found = derivatives_.find(key); found != derivatives_.end()) return found->second;
+  if (const uint32_t found = derivatives_.Find(key); found != NumberMap::kNone) return found;
   if (depth_ > kMaxDeriveDepth) {
     failed_ = true;
     return kEmpty;
@@ -46,7 +46,7 @@ ExprId ExprSet::Derive(ExprId expr, uint8_t byte) {
     failed_ = true;
     return kEmpty;
   }
-  derivatives_.emplace(key, derived);
+  derivatives_.Set(key, derived);
   return derived;
 }
 
@@ -292,7 +292,7 @@ bool ExprSet::Alive(ExprId expr, const ByteClasses& classes) {
   if (expr == kEmpty) return false;
   const Node node = nodes_[expr];
   if (!node.has_bool || node.nullable) return true;
-  if (const auto found = alive_.find(expr); found != alive_.end()) return found->second;
+  if (const uint32_t found = alive_.Find(expr); found != NumberMap::kNone) return found != 0;
   if (depth_ > kMaxDeriveDepth) return true;
   ++depth_;
   bool alive = false;
@@ -311,11 +311,10 @@ bool ExprSet::Alive(ExprId expr, const ByteClasses& classes) {
       break;
   }
   --depth_;
-  alive_[expr] = alive;
+  alive_.Set(expr, alive ? 1 : 0);
   return alive;
 }
 
-// Breadth first to a state that may end.
 bool ExprSet::AliveBool(ExprId expr, const ByteClasses& classes) {
   const std::optional<bool> alive = TryAlive(expr, classes, kMaxAliveStates);
   if (!alive) failed_ = true;
@@ -325,32 +324,47 @@ bool ExprSet::AliveBool(ExprId expr, const ByteClasses& classes) {
 std::optional<bool> ExprSet::TryAlive(ExprId expr, const ByteClasses& classes, size_t max_states) {
   if (expr == kEmpty) return false;
   if (nodes_[expr].nullable) return true;
+  // Nearly always an end is found with plain ASCII, which leads to far fewer states than all of Unicode and its
+  // escapes.
+  std::vector<uint8_t> ascii;
+  for (const uint8_t byte : classes.least) {
+    if (byte >= 0x20 && byte < 0x7F && byte != '\\') ascii.push_back(byte);
+  }
+  if (SearchAlive(expr, ascii, kMaxAsciiStates, false) == true) return true;
+  return SearchAlive(expr, classes.least, max_states, true);
+}
+
+// Breadth first to a state that may end. `all`: these are all bytes, so that finding none means there is none.
+std::optional<bool> ExprSet::SearchAlive(ExprId expr, std::span<const uint8_t> bytes, size_t max_states, bool all) {
   std::vector<ExprId> states{expr};
   std::vector<uint32_t> from{0};
-  std::unordered_map<ExprId, bool> seen{{expr, true}};
+  NumberMap seen;
+  seen.Set(expr, 1);
   for (size_t i = 0; i < states.size(); ++i) {
     const ByteSet first = First(states[i]);
-    for (const uint8_t byte : classes.least) {
+    for (const uint8_t byte : bytes) {
       if (!first.Has(byte)) continue;
       const ExprId next = Derive(states[i], byte);
       if (next == kEmpty) continue;
-      const auto known = alive_.find(next);
-      if (known != alive_.end() && !known->second) continue;
-      if (nodes_[next].nullable || !nodes_[next].has_bool || known != alive_.end()) {
+      const uint32_t known = alive_.Find(next);
+      if (known == 0) continue;
+      if (nodes_[next].nullable || !nodes_[next].has_bool || known == 1) {
         for (size_t at = i;; at = from[at]) {  // the whole way here leads to an end
-          alive_[states[at]] = true;
+          alive_.Set(states[at], 1);
           if (at == 0) break;
         }
         return true;
       }
-      if (seen.emplace(next, true).second) {
+      if (seen.Find(next) == NumberMap::kNone) {
+        seen.Set(next, 1);
         states.push_back(next);
         from.push_back(static_cast<uint32_t>(i));
       }
     }
     if (states.size() > max_states) return std::nullopt;
   }
-  for (const ExprId state : states) alive_[state] = false;
+  if (!all) return std::nullopt;
+  for (const ExprId state : states) alive_.Set(state, 0);
   return false;
 }
 

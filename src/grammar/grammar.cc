@@ -195,7 +195,7 @@ struct Grammar::Rep {
   explicit Rep(const ExprSet& set) : exprs(set) {}
   const ExprSet exprs;
   std::vector<ExprId> rules;
-  ExprId start = kEmpty;
+  ExprId start = kEmpty, json_char = kEmpty;
   ByteClasses classes;
   std::mutex mutex;
   std::vector<std::shared_ptr<GrammarEngine>> engines;  // shared with the matchers on them; the last used at the end
@@ -218,12 +218,14 @@ Result<std::shared_ptr<const Grammar>> Grammar::Compile(const GrammarPiece& piec
     return InvalidArgument("no output can match the grammar: its parts contradict each other");
   }
   LEM_TRY(builder.CheckLimits());
+  const ExprId json_char = builder.json_text().AnyChar();
   auto rep = std::make_unique<Rep>(builder.exprs());
   std::vector<ExprId> roots = rules;
   roots.push_back(start);
   rep->classes = builder.exprs().Classes(roots);
   rep->rules = std::move(rules);
   rep->start = start;
+  rep->json_char = json_char;
   return std::shared_ptr<const Grammar>(new Grammar(std::move(rep)));
 }
 
@@ -240,8 +242,8 @@ std::shared_ptr<GrammarEngine> Grammar::EngineFor(std::shared_ptr<const GrammarV
     engines.erase(at);
   }
   if (engines.size() >= kMaxEngines) engines.erase(engines.begin());
-  engines.push_back(
-      std::make_shared<GrammarEngine>(rep_->exprs, rep_->rules, rep_->start, rep_->classes, std::move(vocabulary)));
+  engines.push_back(std::make_shared<GrammarEngine>(rep_->exprs, rep_->rules, rep_->start, rep_->json_char,
+                                                    rep_->classes, std::move(vocabulary)));
   return engines.back();
 }
 

@@ -162,7 +162,7 @@ class SchemaReader {
   Result<SchemaPtr> JoinObjects(const ObjectSchema& a, const ObjectSchema& b, int depth);
   // Unions without parts that nothing matches, oneOf with parts that exclude each other as anyOf, and so on.
   Result<SchemaPtr> MakeOptions(Schema::Kind kind, std::vector<SchemaPtr> options, std::string where);
-  // Properties that are required but not listed are listed; what patterns say of listed ones is joined.
+  // What patterns and propertyNames say of listed properties is joined to them.
   Result<SchemaPtr> MakeObject(ObjectSchema object, int depth);
   Result<SchemaPtr> CloseUnevaluated(const SchemaPtr& schema, const SchemaPtr& rest, bool objects, int depth);
   Result<bool> AreDisjoint(const SchemaPtr& a, const SchemaPtr& b, int depth);

@@ -193,7 +193,6 @@ Result<SchemaPtr> SchemaReader::MakeObject(ObjectSchema object, int depth) {
     if (!seen.insert(name).second) continue;
     LEM_ASSIGN_OR_RETURN(const SchemaPtr schema, PropertyOf(object, name));
     if (schema->kind == Kind::kNever) return NeverSchema();
-    object.Set(name, schema);
     required.push_back(name);
   }
   object.required = std::move(required);
@@ -254,7 +253,8 @@ Result<SchemaPtr> SchemaReader::JoinObjects(const ObjectSchema& a, const ObjectS
   std::unordered_set<std::string> seen;
   std::erase_if(joined.required, [&](const std::string& name) { return !seen.insert(name).second; });
   for (const std::string& name : joined.required) {
-    if (joined.properties[joined.index.at(name)].second->kind == Kind::kNever) return NeverSchema();
+    LEM_ASSIGN_OR_RETURN(const SchemaPtr schema, PropertyOf(joined, name));
+    if (schema->kind == Kind::kNever) return NeverSchema();
   }
   if (joined.min > joined.max || joined.required.size() > joined.max) return NeverSchema();
   Schema made;

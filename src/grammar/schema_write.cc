@@ -28,7 +28,7 @@ class SchemaWriter {
         whitespace_(whitespace),
         space_(builder.JsonSpace(whitespace)),
         separator_(exprs_.Concat({space_, exprs_.Byte(','), space_})),
-        colon_(exprs_.Concat({space_, exprs_.Byte(':'), space_})) {}
+        colon_(exprs_.Concat(space_, exprs_.Byte(':'))) {}
 
   Result<ExprId> Write(const SchemaPtr& schema) {
     if (const auto known = written_.find(schema.get()); known != written_.end()) return known->second;
@@ -168,7 +168,8 @@ class SchemaWriter {
       if (!exprs_.Alive(key)) return builder_.CheckLimits();
       LEM_ASSIGN_OR_RETURN(const ExprId value, Write(schema));
       const ExprId quote = exprs_.Byte('"');
-      options.push_back(exprs_.Concat({builder_.AsRule(exprs_.Concat({quote, key, quote})), colon_, value}));
+      options.push_back(
+          exprs_.Concat({builder_.AsRule(exprs_.Concat({quote, key, quote})), colon_, AfterColon(value)}));
       return builder_.CheckLimits();
     };
     const size_t count = object.patterns.size();
@@ -212,21 +213,31 @@ class SchemaWriter {
     return builder_.CheckLimits();
   }
 
+  // A rule, so that properties of equal schemas share masks.
+  ExprId AfterColon(ExprId value) { return value == kEmpty ? kEmpty : builder_.AsRule(exprs_.Concat(space_, value)); }
+
   struct Listed {
     ExprId member;  // name, colon and value
     bool required;
   };
 
-  Result<ExprId> WriteObject(const ObjectSchema& object) {
+  Result<ExprId> WriteObject(const ObjectSchema& given) {
     std::vector<Listed> listed;
     std::unordered_map<std::string, bool> required;
-    for (const std::string& name : object.required) required.emplace(name, true);
+    // Names that are only required come after those that are listed.
+    ObjectSchema object = given;
+    for (const std::string& name : given.required) {
+      required.emplace(name, true);
+      if (object.index.contains(name)) continue;
+      LEM_ASSIGN_OR_RETURN(SchemaPtr schema, reader_.PropertyOf(given, name));
+      object.Set(name, std::move(schema));
+    }
     for (const auto& [name, schema] : object.properties) {
       LEM_ASSIGN_OR_RETURN(const ExprId value, Write(schema));
       const bool needed = required.contains(name);
       if (value == kEmpty && !needed) continue;
       const ExprId quote = exprs_.Byte('"');
-      listed.push_back({exprs_.Concat({quote, reader_.Key(name), quote, colon_, value}), needed});
+      listed.push_back({exprs_.Concat({quote, reader_.Key(name), quote, colon_, AfterColon(value)}), needed});
     }
     LEM_ASSIGN_OR_RETURN(const ExprId others, WriteOthers(object));
     uint32_t min = object.min, max = object.max;

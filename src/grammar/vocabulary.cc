@@ -64,6 +64,60 @@ class TrieBuilder {
   Rep& rep_;
 };
 
+// Fills `staying` and `closing` with the expressions that grammars are made of, so that both agree.
+void WalkString(Rep& rep) {
+  ExprSet exprs;
+  CodePointCoder coder(exprs, TextForm::kJsonString);
+  const ExprId inside = coder.AnyText();
+  struct Level {
+    uint32_t end;
+    ExprId state;
+    uint32_t chars;
+  };
+  std::vector<Level> levels{{rep.others.end, inside, 0}};
+  for (uint32_t at = rep.others.begin; at < rep.others.end;) {
+    while (levels.back().end <= at) levels.pop_back();
+    const Rep::TrieNode& node = rep.nodes[at];
+    const Level above = levels.back();
+    if (above.state == inside && node.byte == '"') {
+      rep.closing.push_back({above.chars, at});
+      at = node.end;
+      continue;
+    }
+    const ExprId state = exprs.Derive(above.state, node.byte);
+    if (state == kEmpty) {
+      at = node.end;
+      continue;
+    }
+    const uint32_t chars = above.chars + (above.state == inside ? 1 : 0);  // counted when it begins
+    if (node.token != Rep::kNoToken) rep.staying.push_back({chars, at});
+    levels.push_back({node.end, state, chars});
+    ++at;
+  }
+  std::ranges::sort(rep.staying);
+  std::ranges::sort(rep.closing);
+  rep.string_mask.assign(rep.plain_masks.end() - static_cast<std::ptrdiff_t>(rep.mask_words), rep.plain_masks.end());
+  const auto add = [&](TokenId first) {
+    for (TokenId token = first; token != Rep::kNoToken; token = rep.next_same[static_cast<size_t>(token)]) {
+      rep.string_mask[static_cast<size_t>(token) / 32] |= uint32_t{1} << (token % 32);
+    }
+  };
+  for (const auto& [chars, token] : rep.long_tokens) {
+    add(token);
+    rep.most_chars = std::max(rep.most_chars, chars);
+  }
+  for (const auto* list : {&rep.staying, &rep.closing}) {
+    for (const Rep::InString& entry : *list) {
+      add(rep.nodes[entry.node].token);
+      rep.most_chars = std::max(rep.most_chars, entry.chars);
+    }
+  }
+  for (const Rep::InString& entry : rep.closing) {
+    if (rep.nodes[entry.node].end != entry.node + 1) rep.string_left.push_back(entry.node);
+  }
+  rep.most_chars = std::max(rep.most_chars, Rep::kMaxPlain);
+}
+
 std::unique_ptr<Rep> MakeRep(std::vector<std::string> texts, std::vector<TokenId> end_tokens) {
   static std::atomic<uint64_t> next_id{1};
   auto rep = std::make_unique<Rep>();
@@ -84,6 +138,7 @@ std::unique_ptr<Rep> MakeRep(std::vector<std::string> texts, std::vector<TokenId
       others.push_back(token);
     } else if (*length > Rep::kMaxPlain) {
       long_plain.push_back(token);
+      rep->long_tokens.emplace_back(*length, token);
     } else {
       plain.push_back(token);
       for (size_t k = *length; k <= Rep::kMaxPlain; ++k) {
@@ -95,6 +150,8 @@ std::unique_ptr<Rep> MakeRep(std::vector<std::string> texts, std::vector<TokenId
   rep->plain = builder.Build(std::move(plain));
   rep->long_plain = builder.Build(std::move(long_plain));
   rep->others = builder.Build(std::move(others));
+  std::ranges::sort(rep->long_tokens);
+  WalkString(*rep);
   return rep;
 }
 

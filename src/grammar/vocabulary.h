@@ -27,6 +27,19 @@ struct GrammarVocabulary::Rep {
   Range plain;       // of at most kMaxPlain characters
   Range long_plain;  // of more
   Range others;
+  // The walk of `others` inside a JSON string of any characters: tokens that stay in it, and nodes where it closes, by
+  // the characters before. A token that ends inside a character takes all of it.
+  struct InString {
+    uint32_t chars;
+    uint32_t node;
+    friend auto operator<=>(const InString&, const InString&) = default;
+  };
+  std::vector<InString> staying, closing;                 // sorted
+  uint32_t most_chars = 0;                                // of any token inside a string
+  std::vector<uint32_t> string_mask;                      // what may follow in a string without bounds
+  std::vector<uint32_t> string_left;                      // nodes with children where it closes
+  std::vector<std::pair<uint32_t, TokenId>> long_tokens;  // of long_plain, by characters
+
   std::vector<TokenId> next_same;  // by id: another token of the same text, or kNoToken
   std::vector<std::string> texts;  // by id; empty: not made of text
   std::vector<bool> is_end;        // by id
