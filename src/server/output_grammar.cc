@@ -64,7 +64,8 @@ class Key {
 };
 
 tl::unexpected<RequestError> Refuse(const Status& status, std::string param) {
-  Status named = Status(status).WithContext(param);
+  // Whatever cannot be compiled is the request's fault.
+  Status named = InvalidArgument("{}: {}", param, status.message());
   return tl::unexpected(RequestError{std::move(named), std::move(param), "invalid_grammar"});
 }
 
