@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/file.h"
+#include "text/text_assembler.h"
 
 namespace lem {
 namespace {
@@ -70,6 +71,14 @@ TEST(ToolFormat, ControlTokensOfTheFamilyAreVisible) {
   EXPECT_EQ(format.reasoning.close, "</think>");
   EXPECT_TRUE(format.short_call_ids);
   EXPECT_EQ(Detect("{{ 'x' }}", *TokenizerWith({})).reasoning.open, "");
+}
+
+TEST(ToolFormat, VisibleTokensShowInText) {
+  const auto tokenizer = TokenizerWith({"[TOOL_CALLS]", "<other>"});
+  TextAssembler assembler(*tokenizer, {}, /*at_text_start=*/false, {3});
+  std::string text;
+  for (const TokenId id : {0, 3, 4, 1}) text += assembler.Append(id);
+  EXPECT_EQ(text, "a[TOOL_CALLS]b");
 }
 
 }  // namespace
