@@ -1,5 +1,7 @@
 #include "runtime/planning/live_planner.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 #include <set>
@@ -20,11 +22,10 @@ constexpr int64_t kAnswerGrid[] = {16, 256};
 // Devices that take so many times longer are not worth opening.
 constexpr double kContender = 3;
 constexpr size_t kMaxRoutes = 12;
-constexpr size_t kMaxNotes = 4096, kMaxSpans = 8192, kMaxEnded = 128;
+constexpr size_t kMaxNotes = 4096, kMaxEnded = 128;
 // Answers are mostly shorter than their limits: longer ones are taken for what answers were, or for this.
 constexpr int64_t kUsualAnswer = 256;
-constexpr auto kDrainInterval = std::chrono::milliseconds(50), kLookInterval = std::chrono::milliseconds(200),
-               kPowerInterval = std::chrono::milliseconds(100);
+constexpr auto kDrainInterval = std::chrono::milliseconds(50), kLookInterval = std::chrono::milliseconds(200);
 constexpr auto kSaveInterval = std::chrono::minutes(1);
 // In which a device that was not seen is taken half for what it usually is.
 constexpr double kRelaxSeconds = 30;
@@ -42,8 +43,6 @@ std::string FingerprintOf(const MeasuredMachine& machine) {
   hash.Update(std::as_bytes(std::span(text)));
   return hash.FinishHex();
 }
-
-std::string PhaseText(Phase phase) { return phase == Phase::kPrefill ? "prefill" : "decode"; }
 
 double PredictWhole(const CostModel& costs, const ModelWork& work, const std::vector<PlannedSegment>& segments,
                     const StepLoad& load) {
@@ -67,13 +66,10 @@ Result<std::unique_ptr<LivePlanner>> LivePlanner::Create(const MeasuredMachine& 
 LivePlanner::LivePlanner(CostModel costs, std::string fingerprint, LivePlannerOptions options)
     : options_(std::move(options)),
       fingerprint_(std::move(fingerprint)),
+      energy_(costs),
       costs_(std::move(costs)),
       watches_(static_cast<size_t>(costs_.num_devices())) {
   LoadCorrections();
-  for (int i = 0; i < costs_.num_devices(); ++i) {
-    const DevicePower& power = costs_.device(i).power;
-    if (costs_.power().known && power.busy_w > 0) device_watts_[costs_.device(i).id] = power.busy_w;
-  }
   thread_ = std::thread([this] { Work(); });
 }
 
@@ -118,6 +114,16 @@ Result<LivePlanner::Proposal> LivePlanner::Propose(const Model& model) const {
   LEM_ASSIGN_OR_RETURN(const ModelWork work, WorkOfModel(model));
   const std::lock_guard lock(mutex_);
   CostModel costs = costs_;
+  for (const std::string& id : options_.devices) {
+    if (costs.machine().Find(id) >= 0) continue;
+    std::vector<std::string> known;
+    for (const DeviceProfile& device : costs.machine().devices) known.push_back(device.id);
+    return NotFound(
+        "device '{}' is not in the profile of this machine, which has {}; `lem doctor` lists the devices there are, "
+        "and "
+        "`lem profile` measures them",
+        id, fmt::join(known, ", "));
+  }
   MachineState state;
   state.devices.resize(static_cast<size_t>(costs.num_devices()));
   for (int i = 0; i < costs.num_devices(); ++i) {
@@ -393,10 +399,15 @@ void LivePlanner::EndStep(std::vector<Engine::BatchRun> runs) {
   const std::lock_guard lock(notes_mutex_);
   in_flight_.active = false;
   for (Engine::BatchRun& run : runs) {
-    CountEnergy(run);
+    const auto [joules, source] = energy_.OfStep(run);
+    double num_rows = 0;
+    for (const EngineRows& row : run.rows) num_rows += static_cast<double>(row.num_tokens);
     for (const EngineRows& row : run.rows) {
-      const auto request = std::ranges::find(in_flight_.requests, row.id, [](const auto& r) { return r->id_; });
-      if (request != in_flight_.requests.end()) (*request)->num_computed_ += row.num_tokens;
+      const auto found = std::ranges::find(in_flight_.requests, row.id, [](const auto& r) { return r->id_; });
+      if (found == in_flight_.requests.end()) continue;
+      PlannedRequest& request = **found;
+      request.num_computed_ += row.num_tokens;
+      request.energy_.Add(joules * static_cast<double>(row.num_tokens) / num_rows, source);
     }
     if (notes_.size() >= kMaxNotes) notes_.pop_front();
     notes_.emplace_back(Noted{in_flight_.model, std::move(run)});
@@ -405,37 +416,8 @@ void LivePlanner::EndStep(std::vector<Engine::BatchRun> runs) {
   if (!notes_.empty()) noted_.notify_one();
 }
 
-// A step's energy, shared out by rows. What is read of the machine goes before what is known of its devices.
-void LivePlanner::CountEnergy(const Engine::BatchRun& run) {
-  double joules = 0;
-  PowerSource source = power_source_.load();
-  if (source != PowerSource::kUnavailable) {
-    joules = watts_.load() * WallMs(run.timings) * 1e-3;
-  } else {
-    const struct Plan& plan = run.route->placed().plan(run.phase);
-    source = PowerSource::kModelled;
-    for (size_t i = 0; i < run.timings.size() && source != PowerSource::kUnavailable; ++i) {
-      const auto watts = device_watts_.find(plan.steps[i].device_id);
-      if (watts == device_watts_.end())
-        source = PowerSource::kUnavailable;
-      else
-        joules += watts->second * MsBetween(run.timings[i].begin, run.timings[i].end) * 1e-3;
-    }
-  }
-  double rows = 0;
-  for (const EngineRows& row : run.rows) rows += static_cast<double>(row.num_tokens);
-  for (const EngineRows& row : run.rows) {
-    const auto request = std::ranges::find(in_flight_.requests, row.id, [](const auto& r) { return r->id_; });
-    if (request == in_flight_.requests.end()) continue;
-    PlannedRequest::Energy& energy = (*request)->energy_;
-    energy.joules += joules * static_cast<double>(row.num_tokens) / rows;
-    // One source for the whole of it, or none.
-    energy.source = energy.source && *energy.source != source ? PowerSource::kUnavailable : source;
-  }
-}
-
 void LivePlanner::Finish(const std::shared_ptr<PlannedRequest>& request, Usage& usage) {
-  const PlannedRequest::Energy& energy = request->energy_;
+  const Energy& energy = request->energy_;
   const PowerSource source = energy.source.value_or(PowerSource::kUnavailable);
   usage.energy_source = PowerSourceName(source);
   usage.joules = source == PowerSource::kUnavailable ? 0 : energy.joules;
@@ -485,32 +467,9 @@ void LivePlanner::Evaluate(const Noted& noted) {
   const std::vector<PlannedSegment>& segments = (*known)[static_cast<size_t>(run.phase)];
   const StepLoad load = LoadOf(run);
   const std::vector<double> predicted = PredictSegments(costs_, entry.work, segments, load);
+  records_.Add(entry.id, run, load, predicted);
   for (size_t i = 0; i < segments.size(); ++i) {
-    const StepTiming& timing = run.timings[i];
-    const double ms = MsBetween(timing.begin, timing.end);
-    if (trace_.size() >= kMaxSpans) trace_.pop_front();
-    trace_.push_back({.device = placed.plan(run.phase).steps[i].device_id,
-                      .model = entry.id,
-                      .phase = PhaseText(load.shape.phase),
-                      .begin_us = std::chrono::duration_cast<std::chrono::microseconds>(timing.begin - begin_).count(),
-                      .measured_ms = ms,
-                      .predicted_ms = predicted[i],
-                      .exact = timing.exact,
-                      .rows = static_cast<int64_t>(load.shape.rows),
-                      .sequences = static_cast<int64_t>(load.shape.sequences)});
-    const int device = segments[i].device;
-    if (device < 0) continue;
-    watches_[static_cast<size_t>(device)].last_seen = timing.end;
-    if (!timing.exact || !(ms > 0) || !(predicted[i] > 0)) continue;
-    PredictionStats& stats = predictions_[{device, load.shape.phase}];
-    stats.device = costs_.device(device).id;
-    stats.phase = PhaseText(load.shape.phase);
-    ++stats.steps;
-    stats.measured_seconds += ms * 1e-3;
-    stats.predicted_seconds += predicted[i] * 1e-3;
-    constexpr double kErrorMemory = 0.05;
-    stats.error += std::max(kErrorMemory, 1.0 / static_cast<double>(stats.steps)) *
-                   (std::abs(predicted[i] / ms - 1) - stats.error);
+    if (segments[i].device >= 0) watches_[static_cast<size_t>(segments[i].device)].last_seen = run.timings[i].end;
   }
   ObserveRun(costs_, entry.work, segments, load, run.timings);
 }
@@ -533,35 +492,6 @@ void LivePlanner::Record(const Ended& ended) {
   }
   if (ended_.size() >= kMaxEnded) ended_.pop_front();
   ended_.push_back(std::move(info));
-}
-
-void LivePlanner::SampleEnergy() {
-  const TimePoint now = std::chrono::steady_clock::now();
-  if (!power_ || now - power_read_ < kPowerInterval) return;
-  double joules = 0;
-  PowerSource source = PowerSource::kUnavailable;
-  const std::vector<PowerReading> readings = power_->Read(now);
-  // Packages and cards add up to the machine; the broadest of them says what the sum is. A rail is a part of a package,
-  // or of nothing that is read: it counts where there is nothing else.
-  for (const bool rails : {false, true}) {
-    if (source != PowerSource::kUnavailable) break;
-    for (const PowerReading& reading : readings) {
-      const auto whole = std::ranges::find(readings, reading.part_of, &PowerReading::id);
-      const bool is_part = whole != readings.end() && whole->source != PowerSource::kUnavailable;
-      if (reading.source == PowerSource::kUnavailable || is_part) continue;
-      if ((reading.source == PowerSource::kRail) != rails) continue;
-      joules += reading.joules;
-      source = std::max(source, reading.source);
-    }
-  }
-  const double seconds = MsBetween(power_read_, now) * 1e-3;
-  if (source != PowerSource::kUnavailable && joules > last_joules_ && seconds < 10) {
-    watts_.store((joules - last_joules_) / seconds);
-    power_source_.store(source);
-  }
-  if (source == PowerSource::kUnavailable) power_source_.store(source);
-  last_joules_ = joules;
-  power_read_ = now;
 }
 
 bool LivePlanner::DevicesChanged() {
@@ -623,14 +553,7 @@ void LivePlanner::LookOver() {
 }
 
 void LivePlanner::Work() {
-  {
-    PowerProbe probe = PowerProbe::Open(options_.power_root);  // may take a second
-    const auto readings = probe.Read(std::chrono::steady_clock::now());
-    const bool any = std::ranges::any_of(
-        readings, [](const PowerReading& reading) { return reading.source != PowerSource::kUnavailable; });
-    const std::lock_guard lock(mutex_);
-    if (any) power_.emplace(std::move(probe));
-  }
+  energy_.Open(options_.power_root);
   TimePoint looked{}, saved = std::chrono::steady_clock::now();
   for (;;) {
     {
@@ -641,8 +564,8 @@ void LivePlanner::Work() {
       if (noted_.wait_for(lock, kDrainInterval, [this] { return stopping_; })) return;
     }
     const TimePoint now = std::chrono::steady_clock::now();
+    energy_.Sample();
     const std::lock_guard lock(mutex_);
-    SampleEnergy();
     Drain();
     if (now - looked >= kLookInterval) {
       LookOver();
@@ -673,17 +596,13 @@ std::vector<PlanInfo> LivePlanner::Plans() {
 std::vector<TraceSpan> LivePlanner::Trace() {
   const std::lock_guard lock(mutex_);
   Drain();
-  std::vector<TraceSpan> spans(trace_.begin(), trace_.end());
-  std::ranges::sort(spans, {}, &TraceSpan::begin_us);
-  return spans;
+  return records_.Trace();
 }
 
 std::vector<PredictionStats> LivePlanner::Predictions() {
   const std::lock_guard lock(mutex_);
   Drain();
-  std::vector<PredictionStats> stats;
-  for (const auto& [key, value] : predictions_) stats.push_back(value);
-  return stats;
+  return records_.Predictions();
 }
 
 std::vector<RouteStatus> LivePlanner::Routes() const {

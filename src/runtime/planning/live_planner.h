@@ -20,11 +20,10 @@
 #include <vector>
 
 #include "engine/engine.h"
-#include "runtime/planning/plan_info.h"
-#include "runtime/planning/step_predictor.h"
+#include "runtime/planning/energy_account.h"
+#include "runtime/planning/step_records.h"
 #include "runtime/profile/measured_machine.h"
 #include "scheduler/placement_search.h"
-#include "telemetry/power_probe.h"
 
 namespace lem {
 
@@ -45,10 +44,7 @@ class PlannedRequest {
   PlanSummary summary_;                   // as it was planned; never changes
   std::atomic<int64_t> num_computed_{0};  // tokens
   // Of the engine's thread.
-  struct Energy {
-    double joules = 0;
-    std::optional<PowerSource> source;  // of all of it; empty before the first step
-  } energy_;
+  Energy energy_;
   // Guarded by the planner.
   PlanInfo info_;
   SequenceId id_ = 0;
@@ -70,7 +66,7 @@ class LivePlanner {
     std::vector<Placement> others;        // that are best for requests of other lengths, or refuges
     std::vector<std::string> device_ids;  // worth opening
   };
-  // Errors: as WorkOfModel and SearchPlacement.
+  // Errors: as WorkOfModel and SearchPlacement; NotFound (a device that is not in the profile).
   Result<Proposal> Propose(const Model& model) const;
   // `id`: how people call it. chooses: requests are placed by cost, and not all as the engine is placed. The engine
   // must live until the planner has ended. Devices that are not in `devices` cannot be used. Errors: as WorkOfModel.
@@ -145,7 +141,6 @@ class LivePlanner {
   LivePlanner(CostModel costs, std::string fingerprint, LivePlannerOptions options);
 
   void Work();
-  void CountEnergy(const Engine::BatchRun& run);  // REQUIRES: notes_mutex_ held
   // REQUIRES of all below: mutex_ held.
   void Drain();
   void Evaluate(const Noted& noted);
@@ -159,15 +154,13 @@ class LivePlanner {
                                                                         const std::string& placement);
   void LookOver();
   bool DevicesChanged();
-  void SampleEnergy();
   std::filesystem::path CorrectionsPath() const;
   void LoadCorrections();
   void SaveCorrections();
 
   const LivePlannerOptions options_;
   const std::string fingerprint_;  // of the profile
-  const StepTiming::TimePoint begin_ = std::chrono::steady_clock::now();
-  std::map<std::string, double, std::less<>> device_watts_;  // at work, by device id; of those that are known
+  EnergyAccount energy_;
 
   mutable std::mutex mutex_;
   CostModel costs_;
@@ -175,20 +168,11 @@ class LivePlanner {
   std::vector<DeviceWatch> watches_;  // by device of the profile
   std::vector<std::shared_ptr<PlannedRequest>> live_;
   std::deque<PlanInfo> ended_;
-  std::deque<TraceSpan> trace_;
-  std::map<std::pair<int, Phase>, PredictionStats> predictions_;
+  StepRecords records_;
   std::vector<Move> moves_;
   std::atomic<bool> has_moves_{false};
   uint64_t next_id_ = 1;
-  int64_t num_saved_ = 0;            // observations that are on disk
-  std::optional<PowerProbe> power_;  // empty: nothing can be read
-  StepTiming::TimePoint power_read_{};
-  double last_joules_ = 0;
-
-  // Of the whole machine as it is read now; source: PowerSource, kUnavailable where nothing is read.
-  std::atomic<double> watts_{0};
-  std::atomic<PowerSource> power_source_{PowerSource::kUnavailable};
-
+  int64_t num_saved_ = 0;           // observations that are on disk
   mutable std::mutex notes_mutex_;  // never held for long: the engine's thread takes it
   std::condition_variable noted_;
   std::deque<std::variant<Noted, Ended>> notes_;
