@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "server/tool_grammar.h"
@@ -15,6 +16,9 @@ using GrammarResult = ParseResult<std::shared_ptr<const Grammar>>;
 
 // Calls of one answer: small models do not know when to stop.
 constexpr uint32_t kMaxCalls = 16;
+
+// Of the tools of one request, when they have to be compiled one by one.
+constexpr std::chrono::seconds kMaxCompileTime{5};
 
 GrammarPiece PieceOf(const OutputForm& form) {
   switch (form.kind) {
@@ -43,7 +47,8 @@ class Key {
   explicit Key(const GrammarContext& context) {
     Add(ToolFamilyName(context.format.family));
     Add(context.format.reasoning.close);
-    Add(fmt::format("{} {}", context.starts_in_reasoning, context.format.deepseek_fences));
+    Add(fmt::format("{} {} {}", context.starts_in_reasoning, context.format.deepseek_fences,
+                    context.format.is_generic));
     // Control tokens go in by their ids.
     for (const TokenId id : context.format.visible_tokens) Add(std::to_string(id));
   }
@@ -130,8 +135,19 @@ GrammarPiece ChatPiece(const GrammarContext& context, const ChatRequest& request
 // Which of the tools cannot be compiled, and why. Those that are not strict become any object, as OpenAI has it; the
 // first strict one is the error.
 std::optional<RequestError> LoosenTools(ToolReading& reading) {
+  const auto end = std::chrono::steady_clock::now() + kMaxCompileTime;
   for (size_t i = 0; i < reading.tools.size(); ++i) {
-    const auto alone = Grammar::Compile(reading.tools[i].arguments);
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
+    if (left.count() <= 0) {
+      return Refuse(
+                 InvalidArgument("the schemas of {} tools take more than {} s to compile; give fewer or simpler ones",
+                                 reading.tools.size(), kMaxCompileTime.count()),
+                 "tools")
+          .value();
+    }
+    GrammarLimits limits;
+    limits.max_time_ms = std::min<int64_t>(limits.max_time_ms, left.count());
+    const auto alone = Grammar::Compile(reading.tools[i].arguments, limits);
     if (alone.ok()) continue;
     if (reading.is_strict[i]) return Refuse(alone.status(), reading.params[i]).value();
     reading.tools[i].arguments = GrammarPiece::JsonObject();

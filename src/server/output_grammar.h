@@ -18,7 +18,7 @@ namespace lem {
 // two that want the same at once may both compile it.
 class GrammarCache {
  public:
-  static constexpr size_t kMaxGrammars = 64;
+  static constexpr size_t kMaxGrammars = 32;                // some MiB each at most
   static constexpr size_t kMaxKeyBytes = size_t{16} << 20;  // of all keys: they hold the schemas
 
   // Errors: as Grammar::Compile.

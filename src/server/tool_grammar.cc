@@ -35,9 +35,11 @@ Piece Several(const Piece& call, std::string_view separator, uint32_t max_calls)
   return Piece::Sequence({call, Piece::Repeat(next, 0, max_calls - 1)});
 }
 
+ToolFamily WrittenFamily(const ToolFormat& format) { return format.is_generic ? ToolFamily::kHermes : format.family; }
+
 // What begins a call in the middle of text; empty: nothing does, a call is a whole answer.
 std::string_view TriggerOf(const ToolFormat& format) {
-  switch (format.family) {
+  switch (WrittenFamily(format)) {
     case ToolFamily::kHermes:
       return "<tool_call>";
     case ToolFamily::kMistral:
@@ -83,7 +85,7 @@ GrammarPiece CallsPiece(const ToolFormat& format, const Tokenizer& tokenizer, co
                         uint32_t max_calls) {
   const auto marker = [&](std::string_view text) { return MarkerPiece(tokenizer, text); };
   const Piece with_arguments = AnyOf(tools, [](const CallableTool& tool) { return ObjectCall(tool, "arguments"); });
-  switch (format.family) {
+  switch (WrittenFamily(format)) {
     case ToolFamily::kHermes: {
       const Piece call = Piece::Sequence(
           {marker("<tool_call>"), Literal("\n"), with_arguments, Literal("\n"), marker("</tool_call>")});

@@ -82,6 +82,7 @@ ToolFormat DetectToolFormat(const ChatTemplate& chat_template, const Tokenizer& 
   const std::string_view source = chat_template.is_fallback() ? std::string_view() : chat_template.source();
   ToolFormat format;
   format.family = FamilyOf(source, tokenizer);
+  format.is_generic = !chat_template.tool_support().tools && format.family != ToolFamily::kHarmony;
   format.deepseek_fences = source.find("```json") != std::string_view::npos;
   format.short_call_ids = format.family == ToolFamily::kMistral || format.family == ToolFamily::kMistralNamed;
   std::vector<std::string_view> markers(MarkersOf(format.family).begin(), MarkersOf(format.family).end());

@@ -32,6 +32,8 @@ struct ToolFormat {
   ToolFamily family = ToolFamily::kHermes;
   ReasoningTags reasoning;
   bool deepseek_fences = false;  // arguments stand in ```json blocks, after "function": before V3.1
+  // The template shows no tools: the model is asked to write calls as Hermes does.
+  bool is_generic = false;
   // Control tokens whose names the parser must see in the text.
   std::vector<TokenId> visible_tokens;
   // Mistral's templates take ids of nine letters and digits and no others.

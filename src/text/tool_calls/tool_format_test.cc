@@ -53,13 +53,16 @@ TEST(ToolFormat, RealTemplate) {
   const auto chat_template = ChatTemplate::Create(*source);
   ASSERT_TRUE(chat_template.ok());
   EXPECT_TRUE((*chat_template)->tool_support().all());
-  EXPECT_EQ(DetectToolFormat(**chat_template, *TokenizerWith({})).family, ToolFamily::kHermes);
+  const ToolFormat format = DetectToolFormat(**chat_template, *TokenizerWith({}));
+  EXPECT_EQ(format.family, ToolFamily::kHermes);
+  EXPECT_FALSE(format.is_generic);
   const auto smollm = ReadFile(LEM_SOURCE_DIR "/tests/data/jinja/templates/smollm2.jinja");
   ASSERT_TRUE(smollm.ok());
   const auto without = ChatTemplate::Create(*smollm);
   ASSERT_TRUE(without.ok());
   EXPECT_FALSE((*without)->tool_support().tools);
   EXPECT_FALSE((*without)->tool_support().calls);
+  EXPECT_TRUE(DetectToolFormat(**without, *TokenizerWith({})).is_generic);
   // It shows any role.
   EXPECT_TRUE((*without)->tool_support().results);
 }
