@@ -35,18 +35,21 @@ struct Engine::Sequence {
   std::vector<BlockId> blocks;  // block table, for every position it may reach
   std::shared_ptr<Route> route;
   Sampler sampler;
+  std::unique_ptr<Constraint> constraint;  // null: the answer is free
+  Status error;                            // why it ended with kError
   int64_t answer_limit = 0;
   int32_t handovers = 0;           // to a route of other numerics
   int64_t num_cached = 0;          // first positions, taken from the cache
   std::string cache_space;         // of its keys and values; empty: they are nothing to remember
   int64_t num_computed = 0;        // positions whose KV exists
-  std::vector<int32_t> generated;  // the last one is not computed yet
+  std::vector<int32_t> generated;  // the last one is not computed yet, nor are those that were forced before it
   std::vector<TokenEvent> prompt_logprobs;
   Clock::time_point started = Clock::now();
   Clock::time_point prefill_done{};
 
   int64_t prompt_size() const { return static_cast<int64_t>(request->prompt.size()); }
   bool in_prompt() const { return num_computed < prompt_size(); }
+  int64_t num_known() const { return prompt_size() + static_cast<int64_t>(generated.size()); }
   bool wants_all_outputs() const { return request->prompt_logprobs && in_prompt(); }
   int32_t token_at(int64_t position) const {
     return position < prompt_size() ? request->prompt[static_cast<size_t>(position)]
@@ -254,11 +257,13 @@ BlockId Engine::NewBlock() {
 }
 
 int64_t Engine::Add(SequenceId id, const std::shared_ptr<const GenerateRequest>& request,
-                    std::shared_ptr<EventSink> sink, const std::string& placement) {
+                    std::shared_ptr<EventSink> sink, const std::string& placement,
+                    std::unique_ptr<Constraint> constraint) {
   TakeCompiledRoute();
   const uint64_t seed = request->sampling.seed.value_or(id * 0x9e3779b97f4a7c15u ^ std::random_device{}());
   auto sequence = std::make_unique<Sequence>(Sequence{
       .id = id, .request = request, .sink = std::move(sink), .sampler = {request->sampling, seed, request->prompt}});
+  sequence->constraint = std::move(constraint);
   if (!placement.empty()) sequence->route = routes_.Find(placement);
   if (sequence->route == nullptr) sequence->route = route_;
   sequence->answer_limit = AnswerLimit(*request);
@@ -321,7 +326,7 @@ void Engine::GatherRows(Batch& batch) const {
     for (int64_t i = 0; i < row.num_tokens; ++i) {
       const int64_t position = sequence.num_computed + i;
       batch.tokens.push_back(sequence.token_at(position));
-      const bool last = position + 1 >= sequence.prompt_size();
+      const bool last = position + 1 == sequence.num_known();
       if (all_outputs || last) batch.output_rows.push_back(static_cast<int32_t>(row_begin + i));
     }
   }
@@ -357,7 +362,7 @@ Engine::BatchRun Engine::DescribeRun(const Batch& batch) const {
 Engine::StepOutcome Engine::Step(const std::vector<EngineRows>& rows) {
   TakeCompiledRoute();
   StepOutcome outcome;
-  std::vector<Batch> batches = MakeBatches(rows);
+  std::vector<Batch> batches = MakeBatches(WithForcedTokens(rows));
   for (Batch& batch : batches) {
     GatherRows(batch);
     if (batch.route == nullptr) {
@@ -366,6 +371,7 @@ Engine::StepOutcome Engine::Step(const std::vector<EngineRows>& rows) {
       batch.route->executor(batch.phase).Start(BindingsOf(batch), kv_residency_.get());
     }
   }
+  for (const Batch& batch : batches) PrepareMasks(batch);
   for (Batch& batch : batches) {
     if (batch.route != nullptr) batch.status = batch.route->executor(batch.phase).Finish();
     if (!batch.status.ok()) continue;
@@ -384,6 +390,31 @@ Engine::StepOutcome Engine::Step(const std::vector<EngineRows>& rows) {
     outcome.error = std::move(batch.status);
   }
   return outcome;
+}
+
+// Tokens that a grammar forced have no keys and values yet: as many as the step has room for are computed with the last
+// one.
+std::vector<EngineRows> Engine::WithForcedTokens(std::vector<EngineRows> rows) const {
+  int64_t room = options_.max_step_tokens;
+  for (const EngineRows& row : rows) room -= row.num_tokens;
+  for (EngineRows& row : rows) {
+    const Sequence& sequence = *sequences_.at(row.id);
+    if (sequence.in_prompt()) continue;
+    const int64_t more = std::min(room, sequence.num_known() - sequence.num_computed - row.num_tokens);
+    if (more <= 0) continue;
+    row.num_tokens += more;
+    room -= more;
+  }
+  return rows;
+}
+
+// While devices work on the step whose logits they are for.
+void Engine::PrepareMasks(const Batch& batch) const {
+  for (const EngineRows& row : batch.rows) {
+    Sequence& sequence = *sequences_.at(row.id);
+    const bool reaches_end = sequence.num_computed + row.num_tokens == sequence.num_known();
+    if (sequence.constraint != nullptr && reaches_end) sequence.constraint->Prepare();
+  }
 }
 
 std::vector<Engine::Batch> Engine::MakeBatches(const std::vector<EngineRows>& rows) const {
@@ -416,11 +447,11 @@ void Engine::HandleBatch(const Batch& batch, std::vector<FinishedSequence>& fini
   for (const EngineRows& row : batch.rows) {
     Sequence& sequence = *sequences_.at(row.id);
     const bool all_outputs = sequence.wants_all_outputs();
-    const bool reaches_end = sequence.num_computed + row.num_tokens >= sequence.prompt_size();
+    const bool reaches_end = sequence.num_computed + row.num_tokens == sequence.num_known();
     const std::optional<FinishReason> reason = HandleOutputs(sequence, row.num_tokens, logits);
     logits += vocab * static_cast<size_t>(all_outputs ? row.num_tokens : (reaches_end ? 1 : 0));
     if (!reason) continue;
-    finished.push_back({row.id, *reason, UsageOf(row.id)});
+    finished.push_back({row.id, *reason, UsageOf(row.id), std::move(sequence.error)});
     Remove(row.id);
   }
 }
@@ -558,6 +589,7 @@ std::optional<FinishReason> Engine::HandleOutputs(Sequence& sequence, int64_t nu
     }
     if (sequence.answer_limit <= 0) return FinishReason::kLength;
   }
+  if (sequence.num_computed < sequence.num_known()) return std::nullopt;
   return EmitNextToken(sequence, {logits, vocab});
 }
 
@@ -571,14 +603,41 @@ std::optional<FinishReason> Engine::EmitNextToken(Sequence& sequence, std::span<
     // The sampler changes logits in place, so the chosen one's own value is kept by looking before it.
     sampler_scratch_.original.assign(logits.begin(), logits.end());
   }
+  if (sequence.constraint != nullptr) {
+    sequence.error = sequence.constraint->Mask(logits);
+    if (!sequence.error.ok()) return FinishReason::kError;
+  }
   event.token = sequence.sampler.Sample(logits, kernels_, sampler_scratch_);
   if (request.num_logprobs >= 0) {
     event.logprob = sampler_scratch_.original[static_cast<size_t>(event.token)] - log_sum;
   }
-  if (!request.ignore_end_tokens && model_.tokenizer->IsEndOfGeneration(event.token)) return FinishReason::kStop;
-  sequence.generated.push_back(event.token);
+  const int32_t token = event.token;
+  const bool is_end = model_.tokenizer->IsEndOfGeneration(token);
+  if (is_end && (!request.ignore_end_tokens || sequence.constraint != nullptr)) return FinishReason::kStop;
+  sequence.generated.push_back(token);
   sequence.sink->Emit(std::move(event));
+  if (sequence.constraint != nullptr) {
+    if (const std::optional<FinishReason> reason = FollowConstraint(sequence, token)) return reason;
+  }
   if (static_cast<int64_t>(sequence.generated.size()) >= sequence.answer_limit) return FinishReason::kLength;
+  return std::nullopt;
+}
+
+// After a token: what the grammar says without the model.
+std::optional<FinishReason> Engine::FollowConstraint(Sequence& sequence, int32_t token) {
+  Constraint& constraint = *sequence.constraint;
+  sequence.error = constraint.Accept(token);
+  if (!sequence.error.ok()) return FinishReason::kError;
+  // Whoever wants probabilities wants the model's, of each token.
+  if (sequence.request->num_logprobs < 0) {
+    const int64_t room = sequence.answer_limit - static_cast<int64_t>(sequence.generated.size());
+    for (const int32_t forced : constraint.TakeForced(*model_.tokenizer, room)) {
+      sequence.generated.push_back(forced);
+      sequence.sampler.Count(forced);
+      sequence.sink->Emit(TokenEvent{.token = forced});
+    }
+  }
+  if (constraint.MustEnd()) return FinishReason::kStop;
   return std::nullopt;
 }
 

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "engine/constraint.h"
 #include "engine/prefix_cache.h"
 #include "engine/route_table.h"
 #include "engine/sampler.h"
@@ -78,9 +79,9 @@ class Engine {
   // Takes all blocks the request may use. It runs as `placement` (text of FormatPlacement) says
   // if that way is open, else as placed().
   // Returns how many tokens of its prompt need not be computed. REQUIRES: BlocksFor(request) are free or idle; the
-  // request was checked.
+  // request was checked; there is a constraint if it has a grammar.
   int64_t Add(SequenceId id, const std::shared_ptr<const GenerateRequest>& request, std::shared_ptr<EventSink> sink,
-              const std::string& placement = {});
+              const std::string& placement = {}, std::unique_ptr<Constraint> constraint = nullptr);
   // Changes a running sequence over to an open way, if it has computed nothing yet or no bit of its answer can change.
   // False if that is not so. REQUIRES: the sequence exists.
   bool MoveTo(SequenceId id, const std::string& placement);
@@ -93,6 +94,7 @@ class Engine {
     SequenceId id = 0;
     FinishReason reason = FinishReason::kStop;
     Usage usage;
+    Status status;  // for kError
   };
   // What one submission of a step did, and when each part of its plan was at work.
   struct BatchRun {
@@ -149,9 +151,12 @@ class Engine {
   Status LeaveLostDevices(const Status& cause);
   Result<bool> BringKvToHost(const Sequence& sequence, const std::vector<SpaceId>& lost_spaces);
   Status Replay(const Sequence& sequence);
+  std::vector<EngineRows> WithForcedTokens(std::vector<EngineRows> rows) const;
+  void PrepareMasks(const Batch& batch) const;
   // What the outputs of one sequence's rows mean; true if it ended.
   std::optional<FinishReason> HandleOutputs(Sequence& sequence, int64_t num_tokens, float* logits);
   std::optional<FinishReason> EmitNextToken(Sequence& sequence, std::span<float> logits);
+  std::optional<FinishReason> FollowConstraint(Sequence& sequence, int32_t token);
   void RecordPromptLogprob(Sequence& sequence, int64_t prompt_idx, std::span<const float> logits);
 
   const Model& model_;

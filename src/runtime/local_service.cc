@@ -117,6 +117,7 @@ class LocalService::Impl {
 
   Result<std::unique_ptr<Generation>> Submit(GenerateRequest request) {
     LEM_TRY(CheckSamplingParams(request.sampling));
+    LEM_ASSIGN_OR_RETURN(std::unique_ptr<Constraint> constraint, MakeConstraint(request));
     auto job = std::make_unique<Job>();
     {
       const std::lock_guard lock(mutex_);
@@ -128,6 +129,7 @@ class LocalService::Impl {
     const Engine& engine = *slots_[static_cast<size_t>(job->model)]->engine;
     job->planned = planner_->Plan(job->model, job->id, request, engine.AnswerLimit(request));
     job->request = std::make_shared<const GenerateRequest>(std::move(request));
+    job->constraint = std::move(constraint);
     job->queue = std::make_shared<EventQueue>();
     job->cancel = std::make_shared<CancelToken>();
     auto handle = std::make_unique<Handle>(*this, job->queue, job->cancel, job->planned->summary());
@@ -220,11 +222,14 @@ class LocalService::Impl {
     std::vector<Placement> others;        // that are worth opening, too
     std::vector<std::string> device_ids;  // worth opening
     std::unique_ptr<Engine> engine;
+    std::once_flag has_vocabulary;                        // made by the first request that has a grammar, on its thread
+    std::shared_ptr<const GrammarVocabulary> vocabulary;  // shared with matchers
   };
   struct Job {
     SequenceId id = 0;
     int32_t model = 0;
     std::shared_ptr<const GenerateRequest> request;
+    std::unique_ptr<Constraint> constraint;  // until it is admitted
     std::shared_ptr<EventQueue> queue;
     std::shared_ptr<CancelToken> cancel;
     std::shared_ptr<PlannedRequest> planned;
@@ -232,6 +237,25 @@ class LocalService::Impl {
     double queue_ms = 0;
     bool admitted = false;
   };
+
+  // Null if the request has no grammar, or its model is not ready, which Submit finds.
+  Result<std::unique_ptr<Constraint>> MakeConstraint(const GenerateRequest& request) {
+    if (request.grammar == nullptr) return nullptr;
+    Slot* slot = nullptr;
+    {
+      const std::lock_guard lock(mutex_);
+      LEM_ASSIGN_OR_RETURN(const size_t idx, FindSlot(request.model));
+      slot = slots_[idx].get();
+      if (slot->info.state != ModelState::kReady) return nullptr;
+    }
+    std::call_once(slot->has_vocabulary,
+                   [slot] { slot->vocabulary = GrammarVocabulary::Create(*slot->model->tokenizer); });
+    Result<std::unique_ptr<Constraint>> constraint = Constraint::Create(request.grammar, slot->vocabulary);
+    if (!constraint.ok()) {
+      return InvalidArgument("the form of the answer cannot be kept: {}", constraint.status().message());
+    }
+    return constraint;
+  }
 
   size_t NumLoading() const {
     return static_cast<size_t>(
@@ -527,7 +551,8 @@ class LocalService::Impl {
       job.admitted = true;
       job.queue_ms = MillisecondsSince(job.submitted);
       Engine& engine = *slots_[static_cast<size_t>(job.model)]->engine;
-      const int64_t num_known = engine.Add(id, job.request, job.queue, planner_->PlacementOf(*job.planned));
+      const int64_t num_known =
+          engine.Add(id, job.request, job.queue, planner_->PlacementOf(*job.planned), std::move(job.constraint));
       scheduler_.Skip(id, num_known);
       LivePlanner::Admitted(*job.planned, num_known);
     }
@@ -564,7 +589,7 @@ class LocalService::Impl {
                outcome.error.message());
     }
     for (const SequenceId id : outcome.failed) Abort(id, FinishReason::kError, outcome.error);
-    for (const Engine::FinishedSequence& f : outcome.finished) Finish(f.id, f.reason, OkStatus(), f.usage);
+    for (const Engine::FinishedSequence& f : outcome.finished) Finish(f.id, f.reason, f.status, f.usage);
   }
 
   // What runs and would be better off elsewhere goes there, if that changes no bit of its answer.

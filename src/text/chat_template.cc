@@ -128,8 +128,8 @@ class MessageValues {
 
 class JinjaChatTemplate : public ChatTemplate {
  public:
-  JinjaChatTemplate(std::unique_ptr<jinja::Template> source, bool is_fallback)
-      : source_(std::move(source)), is_fallback_(is_fallback) {}
+  JinjaChatTemplate(std::string_view text, std::unique_ptr<jinja::Template> source, bool is_fallback)
+      : text_(text), source_(std::move(source)), is_fallback_(is_fallback) {}
 
   void FindTraits();
 
@@ -156,6 +156,8 @@ class JinjaChatTemplate : public ChatTemplate {
   }
 
   bool is_fallback() const override { return is_fallback_; }
+  std::string_view source() const override { return text_; }
+  ToolSupport tool_support() const override { return tool_support_; }
 
  private:
   static int64_t Now(const ChatTemplateInputs& inputs) {
@@ -186,64 +188,93 @@ class JinjaChatTemplate : public ChatTemplate {
     return interpreter.Run(out);
   }
 
+  // Whether the conversation with these tools shows `mark`.
+  bool Shows(std::vector<ChatMessage> messages, std::string_view mark, JsonArray tools = {}) const;
+  void FindCallTraits();
+  void FindToolSupport();
+
+  std::string text_;
   std::unique_ptr<jinja::Template> source_;
   bool is_fallback_;
   TemplateTraits traits_;
+  ToolSupport tool_support_;
 };
 
 // Each probe holds a mark that no template contains; a template can take what it shows.
+constexpr const char* kMark = "lemonade-probe";
+
+bool JinjaChatTemplate::Shows(std::vector<ChatMessage> messages, std::string_view mark, JsonArray tools) const {
+  ChatTemplateInputs inputs;
+  inputs.messages = std::move(messages);
+  inputs.tools = std::move(tools);
+  inputs.unix_time_s = 1;
+  // A real template takes well below a millisecond for two short messages.
+  jinja::RenderLimits limits;
+  limits.max_cpu_time_ns = 50'000'000;
+  const Result<std::string> out = RenderWithin(limits, inputs);
+  return out.ok() && out->find(mark) != std::string::npos;
+}
+
+std::vector<ChatMessage> ProbeOfCall(JsonValue arguments) {
+  ChatMessage answer{"assistant", "", {}};
+  JsonObject function = {{"name", "f"}, {"arguments", std::move(arguments)}};
+  // Nine characters: some templates check the length.
+  const JsonObject call = {{"id", "call00001"}, {"type", "function"}, {"function", std::move(function)}};
+  answer.extra["tool_calls"] = JsonArray({JsonValue(call)});
+  return {ChatMessage{"user", "q", {}}, std::move(answer)};
+}
+
 void JinjaChatTemplate::FindTraits() {
-  constexpr const char* kMark = "lemonade-probe";
-  constexpr const char* kMarkJson = R"({"k": "lemonade-probe"})";
-  constexpr const char* kMarkRepr = "{'k': 'lemonade-probe'}";
-  const auto shows = [&](std::vector<ChatMessage> messages, std::string_view mark) {
-    ChatTemplateInputs inputs;
-    inputs.messages = std::move(messages);
-    inputs.unix_time_s = 1;
-    // A real template takes well below a millisecond for two short messages.
-    jinja::RenderLimits limits;
-    limits.max_cpu_time_ns = 50'000'000;
-    const Result<std::string> out = RenderWithin(limits, inputs);
-    return out.ok() && out->find(mark) != std::string::npos;
-  };
   const ChatMessage question{"user", "q", {}};
   const ChatMessage marked{"user", kMark, {}};
   const ChatMessage marked_system{"system", kMark, {}};
-  if (!shows({marked}, kMark)) {
+  if (!Shows({marked}, kMark)) {
     traits_.content_as_parts = true;
-    traits_.content_as_parts = shows({marked}, kMark);
+    traits_.content_as_parts = Shows({marked}, kMark);
     // A template that shows no message at all has nothing to be adapted to.
     if (!traits_.content_as_parts) return;
   }
-  if (!shows({marked_system, question}, kMark)) {
+  if (!Shows({marked_system, question}, kMark)) {
     traits_.no_system_role = true;
-    traits_.no_system_role = shows({marked_system, question}, kMark);
+    traits_.no_system_role = Shows({marked_system, question}, kMark);
   }
+  FindCallTraits();
+  FindToolSupport();
+}
 
-  const auto with_call = [&](JsonValue arguments) {
-    ChatMessage answer{"assistant", "", {}};
-    JsonObject function = {{"name", "f"}, {"arguments", std::move(arguments)}};
-    // Nine characters: some templates check the length.
-    const JsonObject call = {{"id", "call00001"}, {"type", "function"}, {"function", std::move(function)}};
-    answer.extra["tool_calls"] = JsonArray({JsonValue(call)});
-    return std::vector<ChatMessage>{question, answer};
-  };
-  const std::vector<ChatMessage> with_object = with_call(JsonObject({{"k", kMark}}));
-  const std::vector<ChatMessage> with_text = with_call(JsonValue(kMarkJson));
+void JinjaChatTemplate::FindCallTraits() {
+  constexpr const char* kMarkJson = R"({"k": "lemonade-probe"})";
+  constexpr const char* kMarkRepr = "{'k': 'lemonade-probe'}";
+  const std::vector<ChatMessage> with_object = ProbeOfCall(JsonObject({{"k", kMark}}));
+  const std::vector<ChatMessage> with_text = ProbeOfCall(JsonValue(kMarkJson));
   for (const bool without_text : {false, true}) {
     traits_.calls_without_text = without_text;
-    if (shows(with_object, kMark) && !shows(with_object, kMarkRepr)) return;
-    traits_.arguments_as_text = shows(with_text, kMarkJson);
+    if (Shows(with_object, kMark) && !Shows(with_object, kMarkRepr)) return;
+    traits_.arguments_as_text = Shows(with_text, kMarkJson);
     if (traits_.arguments_as_text) return;
   }
   traits_.calls_without_text = false;
+}
+
+void JinjaChatTemplate::FindToolSupport() {
+  const JsonObject parameters = {{"type", "object"}, {"properties", JsonObject()}};
+  const JsonObject function = {{"name", kMark}, {"description", "d"}, {"parameters", parameters}};
+  const JsonArray tools = {JsonObject({{"type", "function"}, {"function", function}})};
+  tool_support_.tools = Shows({{"user", "q", {}}}, kMark, tools);
+  std::vector<ChatMessage> conversation = ProbeOfCall(JsonObject({{"k", kMark}}));
+  tool_support_.calls = Shows(conversation, kMark);
+  conversation = ProbeOfCall(JsonObject());
+  ChatMessage result{"tool", kMark, {}};
+  result.extra = {{"tool_call_id", "call00001"}, {"name", "f"}};
+  conversation.push_back(std::move(result));
+  tool_support_.results = Shows(conversation, kMark);
 }
 
 }  // namespace
 
 Result<std::unique_ptr<ChatTemplate>> ChatTemplate::Create(std::string_view source, Adaptation adaptation) {
   LEM_ASSIGN_OR_RETURN(std::unique_ptr<jinja::Template> parsed, jinja::Template::Parse(source));
-  auto out = std::make_unique<JinjaChatTemplate>(std::move(parsed), false);
+  auto out = std::make_unique<JinjaChatTemplate>(source, std::move(parsed), false);
   if (adaptation == Adaptation::kProbe) out->FindTraits();
   return out;
 }
@@ -251,7 +282,7 @@ Result<std::unique_ptr<ChatTemplate>> ChatTemplate::Create(std::string_view sour
 std::unique_ptr<ChatTemplate> ChatTemplate::ChatMl() {
   Result<std::unique_ptr<jinja::Template>> parsed = jinja::Template::Parse(kChatMl);
   LEM_CHECK(parsed.ok()) << parsed.status().ToString();
-  return std::make_unique<JinjaChatTemplate>(*std::move(parsed), true);
+  return std::make_unique<JinjaChatTemplate>(kChatMl, *std::move(parsed), true);
 }
 
 }  // namespace lem

@@ -60,6 +60,16 @@ class ChatTemplate {
   // upper, tojson, slices) keep it untrusted.
   virtual Result<std::vector<RenderedSpan>> RenderSpans(const ChatTemplateInputs& inputs) const = 0;
   virtual bool is_fallback() const = 0;
+  // The template's text.
+  virtual std::string_view source() const = 0;
+  // What of a conversation with tools the template shows; found by probing.
+  struct ToolSupport {
+    bool tools = false;    // their schemas
+    bool calls = false;    // an assistant's calls
+    bool results = false;  // messages of the role "tool"
+    bool all() const { return tools && calls && results; }
+  };
+  virtual ToolSupport tool_support() const = 0;
   // Text that ends an answer besides the model's own end tokens: the fallback's end marker, which is ordinary text to a
   // model that was not trained with it.
   std::vector<std::string> end_markers() const {

@@ -108,7 +108,7 @@ class CompletionStreamWriter final : public AnswerWriter {
   }
 
   WireMessages EndChoice(const ChoiceEnd& end) override {
-    return {Chunk(end.choice, "", "null", JsonQuote(FinishReasonName(end.reason)))};
+    return {Chunk(end.choice, "", "null", JsonQuote(FinishReasonName(end)))};
   }
 
   WireMessages End(const Usage& usage) override {
@@ -181,7 +181,7 @@ class CompletionBodyWriter final : public AnswerWriter {
       } else {
         writer.Null();
       }
-      writer.Key("finish_reason").String(FinishReasonName(choice.reason)).EndObject();
+      writer.Key("finish_reason").String(FinishReasonName({.reason = choice.reason})).EndObject();
     }
     writer.EndArray();
     WriteUsage(usage, writer.Key("usage"));

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <exception>
 
+#include "apps/lem-bench/grammar_bench.h"
 #include "apps/lem-bench/interface_bench.h"
 #include "apps/lem-bench/model_bench.h"
 #include "apps/lem-bench/npu_bench.h"
@@ -108,6 +109,8 @@ int Main(int argc, char** argv) {
   const CLI::App* predict_command = AddPredictCommand(app, predict_options);
   NpuBenchOptions npu_options;
   const CLI::App* npu_command = AddNpuCommand(app, npu_options);
+  GrammarBenchOptions grammar_options;
+  const CLI::App* grammar_command = AddGrammarCommand(app, grammar_options);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -118,6 +121,7 @@ int Main(int argc, char** argv) {
     options.decode_sizes = {64};
   }
   const Status status = *npu_command         ? RunNpuBench(npu_options)
+                        : *grammar_command   ? RunGrammarBench(grammar_options)
                         : *predict_command   ? RunPredictBench(predict_options)
                         : *interface_command ? RunInterface(options.model, options.num_threads, num_steps, json)
                                              : RunModelBench(options, json);

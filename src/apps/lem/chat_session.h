@@ -16,6 +16,7 @@ struct AnswerOptions {
   SamplingParams sampling;
   int32_t max_tokens = -1;
   std::vector<std::string> stop;
+  std::shared_ptr<const Grammar> grammar;  // what every answer must be; null = anything
 };
 
 struct Answer {

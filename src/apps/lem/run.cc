@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "grammar/grammar.h"
 #include "server/plan_json.h"
 
 namespace lem {
@@ -30,6 +31,7 @@ struct RunFlags {
   PlacementChoice placement;
   std::string trace_file;
   bool deterministic = false;
+  std::string schema_file, grammar_file;
 };
 
 std::string ReadStandardInput() {
@@ -100,10 +102,26 @@ Status AnswerOnce(ChatSession& session, const RunFlags& flags) {
   return OkStatus();
 }
 
+// What the answers must be; null if nothing was asked for.
+Result<std::shared_ptr<const Grammar>> GrammarOf(const RunFlags& flags) {
+  const bool is_schema = !flags.schema_file.empty();
+  if (!is_schema && flags.grammar_file.empty()) return nullptr;
+  const std::string& file = is_schema ? flags.schema_file : flags.grammar_file;
+  LEM_ASSIGN_OR_RETURN(const std::string text, ReadFile(file));
+  const bool is_gbnf = text.find("::=") != std::string::npos;
+  const GrammarPiece piece = is_schema ? GrammarPiece::JsonSchema(text)
+                             : is_gbnf ? GrammarPiece::Gbnf(text)
+                                       : GrammarPiece::Lark(text);
+  auto grammar = Grammar::Compile(piece);
+  if (!grammar.ok()) return std::move(grammar).status().WithContext(file);
+  return grammar;
+}
+
 Status Run(RunFlags flags) {
   if (!LogEnabled(LogLevel::kDebug)) SetLogLevel(LogLevel::kWarning);
   flags.answer.sampling.seed = flags.seed;
   LEM_TRY(CheckSamplingParams(flags.answer.sampling));
+  LEM_ASSIGN_OR_RETURN(flags.answer.grammar, GrammarOf(flags));
   LEM_ASSIGN_OR_RETURN(const ModelRef model, ResolveOrPull(flags.model));
   LocalServiceOptions options;
   options.models = {{model.id, model.path}};
@@ -149,6 +167,12 @@ void RegisterRun(CLI::App& app, Action& action) {
   command->add_option("--repeat-penalty", sampling.repetition_penalty, "1 = off")->capture_default_str();
   command->add_option("--seed", flags->seed, "The same seed gives the same answer");
   command->add_option("--stop", flags->answer.stop, "End the answer before this text; may be repeated");
+  CLI::Option* schema =
+      command->add_option("--schema", flags->schema_file, "A file with a JSON Schema: every answer is JSON under it");
+  command
+      ->add_option("--grammar", flags->grammar_file,
+                   "A file with a grammar (GBNF, or like Lark's): every answer matches it")
+      ->excludes(schema);
   command->add_option("--threads", flags->threads, "Compute threads; 0 = one a processor")->check(CLI::Range(0, 1024));
   command->add_option("--context-length", flags->context_length, "Longest prompt and answer in tokens; 0 = the model's")
       ->check(CLI::NonNegativeNumber);

@@ -158,6 +158,11 @@ void FakeService::SetAnswer(std::string_view text) {
   SetScript(std::move(script));
 }
 
+void FakeService::SetContextLength(int32_t tokens) {
+  const std::lock_guard lock(mutex_);
+  model_.context_length = tokens;
+}
+
 void FakeService::SetState(ModelState state) {
   const std::lock_guard lock(mutex_);
   model_.state = state;

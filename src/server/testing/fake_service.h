@@ -36,6 +36,7 @@ class FakeService : public InferenceService {
   // A script that answers with this text.
   void SetAnswer(std::string_view text);
   void SetState(ModelState state);
+  void SetContextLength(int32_t tokens);
 
   std::vector<GenerateRequest> requests() const;  // all that were submitted
   int num_cancelled() const { return num_cancelled_.load(); }
