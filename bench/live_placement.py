@@ -27,10 +27,10 @@ def free_port():
 
 
 class Server:
-    def __init__(self, arguments, environment):
+    def __init__(self, arguments, environment, devices):
         self.port = free_port()
         command = [arguments.lem, "serve", "--model", arguments.model, "--port", str(self.port), "--log-level", "warning"]
-        for device in arguments.device:
+        for device in devices:
             command += ["--device", device]
         self.process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
@@ -88,7 +88,8 @@ def agreement(all_spans):
 
 def slow_down(arguments):
     # Sixteen tokens a request: the first ten requests are at full speed.
-    server = Server(arguments, {"LEM_SLOW_DOWN": f"{arguments.device[0]}={arguments.factor}@{arguments.after}"})
+    server = Server(arguments, {"LEM_SLOW_DOWN": f"{arguments.device[0]}={arguments.factor}@{arguments.after}"},
+                    arguments.device)
     model = os.path.splitext(os.path.basename(arguments.model))[0]
     answers = []
     with concurrent.futures.ThreadPoolExecutor(1 + arguments.beside) as pool:
@@ -123,7 +124,8 @@ def slow_down(arguments):
 def lose(arguments):
     """The first device slow from the start, so that others work; then Vulkan goes."""
     server = Server(arguments, {"LEM_SLOW_DOWN": f"{arguments.device[0]}={arguments.factor}@20",
-                                "LEM_VULKAN_LOSE_AFTER": str(arguments.lose_after)})
+                                "LEM_VULKAN_LOSE_AFTER": str(arguments.lose_after)},
+                    [arguments.device[0], "vulkan:0"])
     model = os.path.splitext(os.path.basename(arguments.model))[0]
     answers = [server.answer(model, "The capital of France is", 8) for _ in range(arguments.requests)]
     health = server.json("/health")

@@ -14,4 +14,11 @@ inline double Median(std::vector<double> values) {
   return *middle;
 }
 
+// The value that three of four are not below. REQUIRES: at least one value.
+inline double LowerQuartile(std::vector<double> values) {
+  const auto quarter = values.begin() + static_cast<std::ptrdiff_t>((values.size() - 1) / 4);
+  std::ranges::nth_element(values, quarter);
+  return *quarter;
+}
+
 }  // namespace lem

@@ -39,6 +39,8 @@ struct Engine::Sequence {
   Status error;                            // why it ended with kError
   int64_t answer_limit = 0;
   int32_t handovers = 0;           // to a route of other numerics
+  int64_t num_cached = 0;          // first positions, taken from the cache
+  std::string cache_space;         // of its keys and values; empty: they are nothing to remember
   int64_t num_computed = 0;        // positions whose KV exists
   std::vector<int32_t> generated;  // the last one is not computed yet, nor are those that were forced before it
   std::vector<TokenEvent> prompt_logprobs;
@@ -158,7 +160,10 @@ void Engine::TakeCompiledRoute() {
   for (const auto& [id, sequence] : sequences_) {
     if (sequence->route != before || (!same && !options_.placement.handover && sequence->num_computed > 0)) continue;
     sequence->route = route_;
-    if (!same && sequence->num_computed > 0) ++sequence->handovers;
+    if (!same && sequence->num_computed > 0) {
+      ++sequence->handovers;
+      sequence->cache_space.clear();  // of two numerics by now
+    }
     ++num_moved;
   }
   LogInfo("devices {} have compiled after {:.1f} s and take new requests; {} of {} running ones move",
@@ -205,6 +210,7 @@ Status Engine::ChooseMemory(const PlacedModel& placed) {
     kv_residency_ = std::make_unique<KvResidency>(*pool_, model_.graph.kv.num_layers, kv_layout_.layer_bytes,
                                                   devices_.space_memory());
   }
+  if (options_.cache_prefixes) prefix_cache_ = std::make_unique<PrefixCache>(*pool_);
   routes_.SetSteps(*pool_, options_.max_step_tokens, max_step_outputs_);
   return OkStatus();
 }
@@ -221,8 +227,38 @@ int64_t Engine::BlocksFor(const GenerateRequest& request) const {
   return DivideUp(std::max<int64_t>(positions, 1), kKvBlockTokens);
 }
 
-void Engine::Add(SequenceId id, const std::shared_ptr<const GenerateRequest>& request, std::shared_ptr<EventSink> sink,
-                 const std::string& placement, std::unique_ptr<Constraint> constraint) {
+namespace {
+
+bool PhasesRoundAlike(const Route& route) {
+  return route.placed().Numerics(Phase::kPrefill) == route.placed().Numerics(Phase::kDecode);
+}
+
+// Keys and values of prompts are shared where each op rounds alike.
+std::string CacheSpaceOf(const Route& route, const GenerateRequest& request) {
+  const std::vector<std::string_view> numerics = route.placed().Numerics(Phase::kPrefill);
+  std::string space;
+  std::string_view last;
+  for (const std::string_view each : numerics) {
+    if (each != last) space += fmt::format("{};", each);
+    last = each;
+  }
+  return fmt::format("{}{}\n{}", space, numerics.size(), request.cache_salt);
+}
+
+}  // namespace
+
+// The scheduler counted idle blocks as free.
+BlockId Engine::NewBlock() {
+  std::optional<BlockId> block = pool_->Allocate();
+  if (!block && prefix_cache_ != nullptr && prefix_cache_->EvictOne()) block = pool_->Allocate();
+  LEM_CHECK(block.has_value()) << "the scheduler admitted a sequence without blocks for it";
+  if (kv_residency_ != nullptr) kv_residency_->Forget(*block);
+  return *block;
+}
+
+int64_t Engine::Add(SequenceId id, const std::shared_ptr<const GenerateRequest>& request,
+                    std::shared_ptr<EventSink> sink, const std::string& placement,
+                    std::unique_ptr<Constraint> constraint) {
   TakeCompiledRoute();
   const uint64_t seed = request->sampling.seed.value_or(id * 0x9e3779b97f4a7c15u ^ std::random_device{}());
   auto sequence = std::make_unique<Sequence>(Sequence{
@@ -231,19 +267,38 @@ void Engine::Add(SequenceId id, const std::shared_ptr<const GenerateRequest>& re
   if (!placement.empty()) sequence->route = routes_.Find(placement);
   if (sequence->route == nullptr) sequence->route = route_;
   sequence->answer_limit = AnswerLimit(*request);
-  const int64_t num_blocks = BlocksFor(*request);
-  for (int64_t i = 0; i < num_blocks; ++i) {
-    const std::optional<BlockId> block = pool_->Allocate();
-    LEM_CHECK(block.has_value()) << "the scheduler admitted a sequence without blocks for it";
-    sequence->blocks.push_back(*block);
-    if (kv_residency_ != nullptr) kv_residency_->Forget(*block);
+  if (prefix_cache_ != nullptr && sequence->route != nullptr && !request->prompt_logprobs) {
+    sequence->cache_space = CacheSpaceOf(*sequence->route, *request);
   }
+  if (!sequence->cache_space.empty()) {
+    // The last token is computed in any case: its logits are asked for.
+    const std::span<const int32_t> prompt(request->prompt);
+    sequence->blocks = prefix_cache_->Take(sequence->cache_space, prompt.first(prompt.size() - 1));
+    sequence->num_cached = static_cast<int64_t>(sequence->blocks.size()) * kKvBlockTokens;
+    sequence->num_computed = sequence->num_cached;
+  }
+  const auto num_blocks = static_cast<size_t>(BlocksFor(*request));
+  while (sequence->blocks.size() < num_blocks) sequence->blocks.push_back(NewBlock());
+  const int64_t num_cached = sequence->num_cached;
   sequences_.emplace(id, std::move(sequence));
+  return num_cached;
+}
+
+void Engine::Remember(const Sequence& sequence) {
+  if (prefix_cache_ == nullptr || sequence.cache_space.empty() || sequence.num_computed < kKvBlockTokens) return;
+  // Of answers only where they round as a prompt would: who takes them over must not see another text for it.
+  const bool with_answer = sequence.route != nullptr && PhasesRoundAlike(*sequence.route);
+  const int64_t count = with_answer ? sequence.num_computed : std::min(sequence.num_computed, sequence.prompt_size());
+  std::vector<int32_t> tokens;
+  tokens.reserve(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) tokens.push_back(sequence.token_at(i));
+  prefix_cache_->Insert(sequence.cache_space, tokens, sequence.blocks);
 }
 
 void Engine::Remove(SequenceId id) {
   const auto it = sequences_.find(id);
   if (it == sequences_.end()) return;
+  Remember(*it->second);
   for (const BlockId block : it->second->blocks) pool_->Release(block);
   sequences_.erase(it);
 }
@@ -256,6 +311,7 @@ Usage Engine::UsageOf(SequenceId id) const {
   usage.prompt_tokens = static_cast<int32_t>(sequence.prompt_size());
   usage.completion_tokens = static_cast<int32_t>(sequence.generated.size());
   usage.handovers = sequence.handovers;
+  usage.cached_tokens = static_cast<int32_t>(sequence.num_cached);
   usage.prefill_ms = MillisecondsBetween(sequence.started, prefilled ? sequence.prefill_done : now);
   if (prefilled) usage.decode_ms = MillisecondsBetween(sequence.prefill_done, now);
   return usage;
@@ -449,6 +505,7 @@ Status Engine::LeaveLostDevices(const Status& cause) {
       if (space != kHostSpace) kv_residency_->DropSpace(space);
     }
   }
+  if (prefix_cache_ != nullptr) prefix_cache_->Clear();  // some of it may have been in a lost memory only
   std::map<const Route*, std::shared_ptr<Route>> heirs;
   const auto heir_of = [&](const std::shared_ptr<Route>& route) -> Result<std::shared_ptr<Route>> {
     std::shared_ptr<Route>& heir = heirs[route.get()];
@@ -463,6 +520,7 @@ Status Engine::LeaveLostDevices(const Status& cause) {
   };
   for (Sequence* sequence : moved) {
     const std::shared_ptr<Route> before = std::exchange(sequence->route, nullptr);
+    sequence->cache_space.clear();
     LEM_ASSIGN_OR_RETURN(sequence->route, heir_of(before));
   }
   if (route_ != nullptr && uses_lost(*route_)) {
@@ -525,6 +583,7 @@ std::optional<FinishReason> Engine::HandleOutputs(Sequence& sequence, int64_t nu
                                              static_cast<int32_t>(sequence.prompt_size())});
     if (sequence.num_computed < sequence.prompt_size()) return std::nullopt;
     sequence.prefill_done = Clock::now();
+    Remember(sequence);  // who comes now need not wait for the end of the answer
     if (sequence.request->prompt_logprobs) {
       sequence.sink->Emit(PromptLogprobsEvent{std::move(sequence.prompt_logprobs)});
     }

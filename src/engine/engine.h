@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/constraint.h"
+#include "engine/prefix_cache.h"
 #include "engine/route_table.h"
 #include "engine/sampler.h"
 #include "models/model.h"
@@ -28,6 +29,8 @@ struct EngineOptions {
   bool wait_for_devices = false;
   // One numerics class for prompts and answers, whenever a request comes: implies wait_for_devices.
   bool deterministic = false;
+  // Prompts that begin as earlier ones take over their keys and values.
+  bool cache_prefixes = false;
 };
 
 class EventSink {
@@ -75,9 +78,10 @@ class Engine {
 
   // Takes all blocks the request may use. It runs as `placement` (text of FormatPlacement) says
   // if that way is open, else as placed().
-  // REQUIRES: BlocksFor(request) are free; the request was checked; there is a constraint if it has a grammar.
-  void Add(SequenceId id, const std::shared_ptr<const GenerateRequest>& request, std::shared_ptr<EventSink> sink,
-           const std::string& placement = {}, std::unique_ptr<Constraint> constraint = nullptr);
+  // Returns how many tokens of its prompt need not be computed. REQUIRES: BlocksFor(request) are free or idle; the
+  // request was checked; there is a constraint if it has a grammar.
+  int64_t Add(SequenceId id, const std::shared_ptr<const GenerateRequest>& request, std::shared_ptr<EventSink> sink,
+              const std::string& placement = {}, std::unique_ptr<Constraint> constraint = nullptr);
   // Changes a running sequence over to an open way, if it has computed nothing yet or no bit of its answer can change.
   // False if that is not so. REQUIRES: the sequence exists.
   bool MoveTo(SequenceId id, const std::string& placement);
@@ -136,6 +140,8 @@ class Engine {
   Status ChooseMemory(const PlacedModel& placed);
   Status StartOnCpu(std::unique_ptr<Route> wanted);
   void TakeCompiledRoute();
+  BlockId NewBlock();
+  void Remember(const Sequence& sequence);
   std::vector<Batch> MakeBatches(const std::vector<EngineRows>& rows) const;
   void GatherRows(Batch& batch) const;
   Bindings BindingsOf(const Batch& batch) const;
@@ -162,6 +168,7 @@ class Engine {
   int64_t max_step_outputs_ = 0;
   KvBlockLayout kv_layout_;
   std::unique_ptr<KvBlockPool> pool_;
+  std::unique_ptr<PrefixCache> prefix_cache_;  // null if prefixes are not cached
   RouteTable routes_;
   std::shared_ptr<Route> route_;               // of new sequences; null after a lost device that nothing could replace
   std::unique_ptr<KvResidency> kv_residency_;  // null if every device works in the host's memory

@@ -150,6 +150,54 @@ TEST_F(EngineTest, SequencesOnDifferentWaysShareSteps) {
       << "what is not open runs as the engine is placed";
 }
 
+// Twice the same three requests: the second time their prompts are known, and the answers are the same.
+TEST_F(EngineTest, KnownPromptsAreNotComputedAgain) {
+  const auto expected = Answers(*MakeEngine("all cpu"));
+  for (const char* placement : kPlacements) {
+    EngineOptions options;
+    options.kv_cache_bytes = 4 << 20;
+    options.max_step_tokens = 32;
+    options.placement = *ParsePlacement(placement);
+    options.cache_prefixes = true;
+    const auto engine = std::move(*Engine::Create(*model_, devices_, *memory_, BestKernelTable(), options));
+    const std::string way = engine->routes().List().front().placement;
+    GenerateRequest request;
+    for (int32_t i = 0; i < 60; ++i) request.prompt.push_back((i * 37 + 5) % 256);
+    request.max_tokens = 12;
+    request.sampling.temperature = 0;
+    request.ignore_end_tokens = true;
+    SequenceId id = 0;
+    const auto answer = [&](GenerateRequest asked) {
+      const auto sink = std::make_shared<Collector>();
+      const auto prompt_size = static_cast<int64_t>(asked.prompt.size());
+      int64_t computed = engine->Add(++id, std::make_shared<const GenerateRequest>(std::move(asked)), sink, way);
+      const int64_t cached = computed;
+      int32_t reported = -1;
+      for (int step = 0; step < 40 && reported < 0; ++step) {
+        const int64_t count = computed < prompt_size ? std::min<int64_t>(32, prompt_size - computed) : 1;
+        const Engine::StepOutcome outcome = engine->Step({{id, count}});
+        EXPECT_TRUE(outcome.error.ok());
+        computed += count;
+        if (!outcome.finished.empty()) reported = outcome.finished[0].usage.cached_tokens;
+      }
+      EXPECT_EQ(reported, cached);
+      return std::pair(cached, sink->tokens);
+    };
+    EXPECT_EQ(answer(request), std::pair(int64_t{0}, expected[2])) << placement;
+    EXPECT_EQ(engine->kv_pool().num_used(), engine->kv_pool().num_idle());
+    EXPECT_EQ(answer(request), std::pair(int64_t{48}, expected[2])) << placement << ": all full blocks but the last";
+    // The next turn of a conversation: prompt and answer are known but for the last token.
+    GenerateRequest next = request;
+    next.prompt.insert(next.prompt.end(), expected[2].begin(), expected[2].end());
+    next.prompt.resize(90, 9);
+    EXPECT_EQ(answer(next).first, 64) << placement;
+    // Logprobs of a prompt need all of it; another tenant shares nothing.
+    GenerateRequest other = request;
+    other.cache_salt = "other";
+    EXPECT_EQ(answer(other), std::pair(int64_t{0}, expected[2])) << placement;
+  }
+}
+
 TEST_F(EngineTest, AWayThatCannotBeOpenedSaysWhy) {
   const auto engine = MakeEngine("all cpu");
   engine->routes().Prepare(*ParsePlacement("layers 7-9 far; rest cpu"));

@@ -18,7 +18,8 @@ KvBlockPool::KvBlockPool(Allocation memory, size_t block_bytes, int64_t num_bloc
     : memory_(std::move(memory)),
       block_bytes_(block_bytes),
       num_blocks_(num_blocks),
-      references_(static_cast<size_t>(num_blocks), 0) {}
+      references_(static_cast<size_t>(num_blocks), 0),
+      cached_(static_cast<size_t>(num_blocks), false) {}
 
 std::optional<BlockId> KvBlockPool::Allocate() {
   BlockId id = 0;
@@ -37,13 +38,30 @@ std::optional<BlockId> KvBlockPool::Allocate() {
 
 void KvBlockPool::AddReference(BlockId id) {
   LEM_CHECK(references_[static_cast<size_t>(id)] > 0) << "block " << id << " is free";
+  CountIdle(id, -1);
   ++references_[static_cast<size_t>(id)];
+  CountIdle(id, 1);
+}
+
+// Counts the block if it is idle as it is now.
+void KvBlockPool::CountIdle(BlockId id, int64_t change) {
+  const auto idx = static_cast<size_t>(id);
+  if (cached_[idx] && references_[idx] == 1) num_idle_.fetch_add(change, std::memory_order_relaxed);
+}
+
+void KvBlockPool::SetCached(BlockId id, bool cached) {
+  CountIdle(id, -1);
+  cached_[static_cast<size_t>(id)] = cached;
+  CountIdle(id, 1);
 }
 
 void KvBlockPool::Release(BlockId id) {
   int32_t& references = references_[static_cast<size_t>(id)];
   LEM_CHECK(references > 0) << "block " << id << " is free already";
-  if (--references > 0) return;
+  CountIdle(id, -1);
+  --references;
+  CountIdle(id, 1);
+  if (references > 0) return;
   free_.push_back(id);
   num_used_.fetch_sub(1, std::memory_order_relaxed);
 }

@@ -60,6 +60,7 @@ struct GenerateRequest {
   int32_t num_logprobs = -1;     // per generated token: -1 none, 0 the chosen one, n also the n likeliest (<= 20)
   bool prompt_logprobs = false;  // also for each prompt token (num_logprobs says how many alternatives)
   Clock::time_point deadline = Clock::time_point::max();
+  std::string cache_salt;  // prompts share keys and values only with requests of the same salt
 };
 
 struct TokenLogprob {

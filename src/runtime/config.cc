@@ -44,6 +44,8 @@ constexpr ConfigKey kKeys[] = {
      [](Config& c) -> ConfigKey::Target { return &c.engine.devices; }},
     {"engine.deterministic", "Prompts and answers in one numerics class; refuses placements that mix them.",
      [](Config& c) -> ConfigKey::Target { return &c.engine.deterministic; }},
+    {"engine.cache_prefixes", "Prompts that begin as earlier ones take over their keys and values.",
+     [](Config& c) -> ConfigKey::Target { return &c.engine.cache_prefixes; }},
     {"log.level", "Least serious message to log.", [](Config& c) -> ConfigKey::Target { return &c.log.level; }},
 };
 

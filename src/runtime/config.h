@@ -32,6 +32,7 @@ struct Config {
     std::string objective = "latency";
     std::vector<std::string> devices;
     bool deterministic = false;
+    bool cache_prefixes = true;
   };
   struct Log {
     LogLevel level = LogLevel::kInfo;

@@ -120,8 +120,8 @@ TEST_F(ConfigTest, EveryKeyCanBeSetFromEachPlace) {
     if (std::holds_alternative<int64_t*>(target)) {
       word = fmt::to_string(key.max - 1);
       toml = word;
-    } else if (std::holds_alternative<bool*>(target)) {
-      word = toml = "true";
+    } else if (bool* const* flag = std::get_if<bool*>(&target)) {
+      word = toml = **flag ? "false" : "true";
     } else if (std::holds_alternative<LogLevel*>(target)) {
       word = "off";
       toml = "'off'";

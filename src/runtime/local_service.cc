@@ -148,7 +148,9 @@ class LocalService::Impl {
     for (const auto& slot : slots_) {
       if (slot->info.state != ModelState::kReady) continue;
       stats.kv_blocks_total += static_cast<uint64_t>(slot->engine->kv_pool().num_blocks());
-      stats.kv_blocks_used += static_cast<uint64_t>(slot->engine->kv_pool().num_used());
+      const KvBlockPool& pool = slot->engine->kv_pool();
+      stats.kv_blocks_used += static_cast<uint64_t>(pool.num_used() - pool.num_idle());
+      stats.kv_blocks_cached += static_cast<uint64_t>(pool.num_idle());
     }
     if (memory_ == nullptr) return stats;
     for (const TransferCount& count : memory_->ledger().Counts()) {
@@ -533,7 +535,7 @@ class LocalService::Impl {
     for (size_t i = 0; i < slots_.size(); ++i) {
       if (slots_[i]->info.state != ModelState::kReady) continue;
       const Engine& engine = *slots_[i]->engine;
-      capacities[i] = {.free_blocks = engine.kv_pool().num_free(),
+      capacities[i] = {.free_blocks = engine.kv_pool().num_free() + engine.kv_pool().num_idle(),
                        .max_step_tokens = engine.max_step_tokens(),
                        .max_step_outputs = engine.max_step_outputs(),
                        .max_running = std::min(engine.max_step_tokens(), engine.max_step_outputs())};
@@ -542,20 +544,25 @@ class LocalService::Impl {
   }
 
   void StepOnce() {
-    const Decision decision = scheduler_.Next(Capacities());
-    for (const SequenceId id : decision.admitted) {
+    const std::vector<ModelCapacity> capacities = Capacities();
+    const std::vector<SequenceId> admitted = scheduler_.Admit(capacities);
+    for (const SequenceId id : admitted) {
       Job& job = *jobs_.at(id);
       job.admitted = true;
       job.queue_ms = MillisecondsSince(job.submitted);
-      slots_[static_cast<size_t>(job.model)]->engine->Add(
-          id, job.request, job.queue, planner_->PlacementOf(*job.planned), std::move(job.constraint));
+      Engine& engine = *slots_[static_cast<size_t>(job.model)]->engine;
+      const int64_t num_known =
+          engine.Add(id, job.request, job.queue, planner_->PlacementOf(*job.planned), std::move(job.constraint));
+      scheduler_.Skip(id, num_known);
+      LivePlanner::Admitted(*job.planned, num_known);
     }
     {
       const std::lock_guard lock(mutex_);
-      scheduler_waiting_ -= static_cast<int64_t>(decision.admitted.size());
+      scheduler_waiting_ -= static_cast<int64_t>(admitted.size());
       stats_.waiting = static_cast<int32_t>(scheduler_.num_waiting());
       stats_.running = static_cast<int32_t>(scheduler_.num_running());
     }
+    const Decision decision = scheduler_.Next(capacities);
     if (decision.model < 0) return;
     Engine& engine = *slots_[static_cast<size_t>(decision.model)]->engine;
     MoveRequests();
@@ -603,6 +610,7 @@ class LocalService::Impl {
       stats_.generated_tokens_total += static_cast<uint64_t>(f.usage.completion_tokens);
       stats_.handovers_total += static_cast<uint64_t>(f.usage.handovers);
       stats_.prompt_tokens_total += static_cast<uint64_t>(f.usage.prompt_tokens);
+      stats_.cached_tokens_total += static_cast<uint64_t>(f.usage.cached_tokens);
     }
   }
 

@@ -55,6 +55,47 @@ std::string Device(const PlanReport& report, const PhasePlan& plan) {
   return fmt::format("{} ({})", KindsOf(report.costs, plan), fmt::join(ids, ", "));
 }
 
+// A letter for each device: of its id's first, or the next one that is free.
+std::vector<char> DeviceLetters(const MachineProfile& machine) {
+  std::vector<char> letters;
+  for (const DeviceProfile& device : machine.devices) {
+    char letter = device.id.empty() ? 'a' : device.id.front();
+    while (std::ranges::find(letters, letter) != letters.end())
+      letter = letter == 'z' ? 'a' : static_cast<char>(letter + 1);
+    letters.push_back(letter);
+  }
+  return letters;
+}
+
+// Who runs what, a column for each layer.
+std::string Drawing(const PlanReport& report) {
+  const MachineProfile& machine = report.costs.machine();
+  const std::vector<char> letters = DeviceLetters(machine);
+  const auto letter = [&](int device) { return letters[static_cast<size_t>(device)]; };
+  const int32_t num_layers = report.model.num_layers;
+  std::string text = fmt::format("\n                    layers 0 to {}\n", num_layers - 1);
+  const auto draw = [&](std::string_view phase, const Candidate& plan) {
+    std::string attention, feed_forward;
+    for (int32_t layer = 0; layer < num_layers; ++layer) {
+      attention += letter(plan.AttentionOf(layer));
+      feed_forward += letter(plan.FeedForwardOf(layer));
+    }
+    text += fmt::format("{:<8} attention   {}\n", phase, attention);
+    text += fmt::format("         ffn         {}\n", feed_forward);
+    text += fmt::format("         embedding {}, head {}", letter(plan.embedding()), letter(plan.head));
+    if (plan.rows_device >= 0) {
+      text +=
+          fmt::format(", {:.0f} % of the rows of every matrix {}", 100 * plan.rows_fraction, letter(plan.rows_device));
+    }
+    text += "\n";
+  };
+  draw("prefill", report.decision.best.prefill_candidate);
+  draw("decode", report.decision.best.decode_candidate);
+  std::vector<std::string> legend;
+  for (size_t i = 0; i < letters.size(); ++i) legend.push_back(fmt::format("{} {}", letters[i], machine.devices[i].id));
+  return text + fmt::format("         ({})\n\n", fmt::join(legend, ", "));
+}
+
 std::string PhaseText(const PlanReport& report, std::string_view name, const PhasePlan& plan) {
   const bool prefill = name == "prefill";
   const double tokens = TokensOf(plan, report, prefill);
@@ -63,6 +104,7 @@ std::string PhaseText(const PlanReport& report, std::string_view name, const Pha
                       plan.ms, plan.ms_p90, plan.work_ms, plan.switch_ms, plan.wait_ms, tokens / plan.ms * 1e3);
   if (report.costs.power().known) text += fmt::format("; {:.2f} J", plan.joules);
   if (prefill) text += fmt::format("; {} steps of {} tokens", plan.steps, plan.chunk_tokens);
+  if (plan.moved_bytes > 0) text += fmt::format("; {:.1f} MB of activations moved", plan.moved_bytes * 1e-6);
   return text + "\n";
 }
 
@@ -113,7 +155,8 @@ std::string PlanText(const PlanReport& report) {
   std::string text = fmt::format("{}, {} {}, {} prompt tokens, {} new, objective {}, joules {}\n", machine.id,
                                  report.model.name, report.quant, report.request.prompt_tokens,
                                  report.request.max_tokens, GoalName(decision.goal), PowerText(report.costs));
-  text += fmt::format("\nplacement  {}\n\n", FormatPlacement(decision.best.placement));
+  text += fmt::format("\nplacement  {}\n", FormatPlacement(decision.best.placement));
+  text += Drawing(report);
   text += PhaseText(report, "prefill", decision.best.prefill) + PhaseText(report, "decode", decision.best.decode);
   if (decision.best.kv_bytes_moved > 0) {
     text += fmt::format("keys and values moved between the phases: {:.1f} MB\n", decision.best.kv_bytes_moved * 1e-6);

@@ -50,6 +50,10 @@ std::string Metrics::Text(const ServiceStats& stats, size_t num_connections) {
   counter("lem_engine_steps_total", "Steps of the engine", stats.steps_total);
   gauge("lem_kv_blocks", "KV cache blocks there are", stats.kv_blocks_total);
   gauge("lem_kv_blocks_used", "KV cache blocks in use", stats.kv_blocks_used);
+  gauge("lem_kv_blocks_cached", "KV cache blocks that hold known prompts and are in nobody's use",
+        stats.kv_blocks_cached);
+  counter("lem_cached_prompt_tokens_total", "Prompt tokens of finished generations that were not computed again",
+          stats.cached_tokens_total);
   for (const MovedBytes& moved : stats.moved_bytes) {
     const Counter metric =
         registry_.AddCounter("lem_memory_moved_bytes_total", "Bytes moved between memories",

@@ -45,6 +45,7 @@ def test_profile_measures_and_explain_uses_it(lem, smollm2, profiled):
 def test_without_a_profile_the_cpu_is_guessed(lem, smollm2):
     text = lem("explain", smollm2)
     assert text.returncode == 0 and "all cpu" in text.stdout and "run `lem profile`" in text.stdout
+    assert "layers 0 to 29" in text.stdout and "attention   " + 30 * "c" in text.stdout
     answer = lem("run", smollm2, "The capital of France is", "--raw", "--temperature", "0", "--max-tokens", "2",
                  "--placement", "auto")
     assert answer.stdout == " Paris."

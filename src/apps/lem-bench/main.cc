@@ -5,7 +5,6 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
-#include <cmath>
 #include <cstdio>
 #include <exception>
 
@@ -77,29 +76,6 @@ Status RunInterface(const std::filesystem::path& model, int num_threads, int num
   return OkStatus();
 }
 
-Status RunPredict(const std::filesystem::path& model, const std::string& device, int num_threads, int num_repeats,
-                  bool json) {
-  LEM_ASSIGN_OR_RETURN(const std::vector<PredictBenchResult> results,
-                       RunPredictBench(model, device, num_threads, num_repeats));
-  JsonWriter out;
-  out.BeginArray();
-  double error = 0;
-  for (const PredictBenchResult& result : results) {
-    const StepShape& shape = result.shape;
-    const char* phase = shape.phase == Phase::kDecode ? "decode" : "prefill";
-    error += std::abs(result.error()) / static_cast<double>(results.size());
-    out.BeginObject().Key("phase").String(phase).Key("rows").Double(shape.rows).Key("context").Double(shape.context);
-    out.Key("predicted_ms").Double(result.predicted_ms).Key("measured_ms").Double(result.measured_ms).EndObject();
-    if (!json) {
-      fmt::print("{:<8} {:>4} rows behind {:>6.1f} tokens: predicted {:9.3f} ms, measured {:9.3f} ms, {:+5.1f} %\n",
-                 phase, shape.rows, shape.context, result.predicted_ms, result.measured_ms, 100 * result.error());
-    }
-  }
-  out.EndArray();
-  json ? fmt::print("{}\n", out.text()) : fmt::print("mean absolute error {:.1f} %\n", 100 * error);
-  return OkStatus();
-}
-
 int Main(int argc, char** argv) {
   CLI::App app("Measures what Lemonade does on this machine", "lem-bench");
   app.require_subcommand(1);
@@ -129,18 +105,8 @@ int Main(int argc, char** argv) {
       ->capture_default_str()
       ->check(CLI::Range(1, 1'000'000));
   interface_command->add_flag("--json", json, "Print a JSON array with one object a test");
-  CLI::App* predict_command = app.add_subcommand(
-      "predict", "Steps of a model on one device: predicted from the machine's profile, and measured");
-  std::string device = "cpu";
-  int num_repeats = 7;
-  predict_command->add_option("--model", options.model, "A .gguf file")->required();
-  predict_command->add_option("--device", device, "As in a placement")->capture_default_str();
-  predict_command->add_option("--threads", options.num_threads, "Compute threads; 0 = one a processor")
-      ->check(CLI::Range(0, 1024));
-  predict_command->add_option("--repeats", num_repeats, "Of each step; medians are told")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1000));
-  predict_command->add_flag("--json", json, "Print a JSON array with one object a step");
+  PredictBenchOptions predict_options;
+  const CLI::App* predict_command = AddPredictCommand(app, predict_options);
   NpuBenchOptions npu_options;
   const CLI::App* npu_command = AddNpuCommand(app, npu_options);
   GrammarBenchOptions grammar_options;
@@ -156,7 +122,7 @@ int Main(int argc, char** argv) {
   }
   const Status status = *npu_command         ? RunNpuBench(npu_options)
                         : *grammar_command   ? RunGrammarBench(grammar_options)
-                        : *predict_command   ? RunPredict(options.model, device, options.num_threads, num_repeats, json)
+                        : *predict_command   ? RunPredictBench(predict_options)
                         : *interface_command ? RunInterface(options.model, options.num_threads, num_steps, json)
                                              : RunModelBench(options, json);
   if (status.ok()) return 0;

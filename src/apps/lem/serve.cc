@@ -175,6 +175,7 @@ Status Serve(const ServeFlags& flags) {
   service_options.engine.kv_cache_bytes = static_cast<uint64_t>(config.engine.kv_cache_bytes);
   LEM_TRY(SetPlacement({config.engine.placement, config.engine.objective, config.engine.devices}, service_options));
   service_options.engine.deterministic = config.engine.deterministic;
+  service_options.engine.cache_prefixes = config.engine.cache_prefixes;
   service_options.cache_folder = CacheDir();
   ApiServerOptions server_options;
   server_options.http.max_connections = static_cast<size_t>(config.server.max_connections);

@@ -21,7 +21,8 @@ constexpr int64_t kPromptGrid[] = {32, 512, 4096};
 constexpr int64_t kAnswerGrid[] = {16, 256};
 // Devices that take so many times longer are not worth opening.
 constexpr double kContender = 3;
-constexpr size_t kMaxRoutes = 12;
+constexpr size_t kMaxOthers = 6;   // that are opened at load, beside the one for common requests
+constexpr size_t kMaxRoutes = 12;  // of a model
 constexpr size_t kMaxNotes = 4096, kMaxEnded = 128;
 // Answers are mostly shorter than their limits: longer ones are taken for what answers were, or for this.
 constexpr int64_t kUsualAnswer = 256;
@@ -139,13 +140,13 @@ Result<LivePlanner::Proposal> LivePlanner::Propose(const Model& model) const {
   proposal.placement = common.best.placement;
   known.insert(FormatPlacement(proposal.placement));
   const auto consider = [&](const RequestPlan& plan) {
+    if (proposal.others.size() >= kMaxOthers) return;
     if (known.insert(FormatPlacement(plan.placement)).second) proposal.others.push_back(plan.placement);
   };
   for (const int64_t prompt : kPromptGrid) {
     for (const int64_t answer : kAnswerGrid) {
       const RequestShape shape{.prompt_tokens = prompt, .max_tokens = answer};
       LEM_ASSIGN_OR_RETURN(const PlanDecision decision, SearchPlacement(costs, work, shape, options));
-      consider(decision.best);
       // Where work can flee to when the best is busy or lost.
       for (const Alternative& alternative : decision.alternatives) {
         const std::vector<std::string> alone = alternative.plan.placement.DeviceIds();
@@ -154,6 +155,7 @@ Result<LivePlanner::Proposal> LivePlanner::Propose(const Model& model) const {
           consider(alternative.plan);
         }
       }
+      consider(decision.best);
     }
   }
   for (const std::string& id : proposal.placement.DeviceIds()) ids.insert(id);

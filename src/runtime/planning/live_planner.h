@@ -81,6 +81,8 @@ class LivePlanner {
   // The placement to run it on, now.
   std::string PlacementOf(const PlannedRequest& request) const;
 
+  // It runs from now on; so many tokens of its prompt are known.
+  static void Admitted(PlannedRequest& request, int64_t num_known) { request.num_computed_ = num_known; }
   // The engine's thread: a step with these requests begins, and what its submissions did.
   void BeginStep(int32_t model, int64_t rows, std::vector<std::shared_ptr<PlannedRequest>> requests);
   void EndStep(std::vector<Engine::BatchRun> runs);

@@ -129,6 +129,7 @@ TEST_F(LivePlannerTest, ProposesWhatIsBestAndWhereWorkCanFlee) {
   const LivePlanner::Proposal proposal = *planner_->Propose(*model_);
   EXPECT_THAT(FormatPlacement(proposal.placement), testing::HasSubstr("far"));
   std::vector<std::string> others;
+  others.reserve(proposal.others.size());
   for (const Placement& placement : proposal.others) others.push_back(FormatPlacement(placement));
   EXPECT_THAT(others, testing::Contains("all cpu"));
   EXPECT_THAT(proposal.device_ids, testing::UnorderedElementsAre("cpu", "far"));

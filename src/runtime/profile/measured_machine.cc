@@ -13,47 +13,135 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kFormat = 1;  // of the file
+constexpr int64_t kFormat = 2;  // of the file
 constexpr double kMinMs = 1e-4;
+constexpr double kMinDepth = 1000;  // tokens that a difference of contexts has to be for its time to mean something
 
-double MsOf(const PartMeasurement& measurement, DeviceClock clock) {
-  return clock == DeviceClock::kWall ? measurement.ms : measurement.virtual_ms;
+// Whole steps that take longer than their parts together were interrupted by other programs: parts are too short for
+// that to happen to most of them.
+constexpr double kMaxInStep = 1.1;
+
+// A step of one part as it is inside of a whole step.
+struct PartSample {
+  const StepMeasurement* step = nullptr;
+  Part part = Part::kEmbedding;
+  StepShape shape;  // the head has rows of its own
+  double ms = 0;
+};
+
+// What parts take one by one is not what they take in a step: waits fall away, caches hold other things. The whole says
+// how much that is.
+double InStep(const StepMeasurement& step, const StepTimes& times, double launch_ms) {
+  const auto own_ms = [&](Part part) { return std::max(times.part_ms[static_cast<size_t>(part)] - launch_ms, kMinMs); };
+  const double apart_ms = own_ms(Part::kEmbedding) + own_ms(Part::kHead) +
+                          step.model.num_layers * (own_ms(Part::kAttention) + own_ms(Part::kFeedForward));
+  if (times.step_ms <= launch_ms) return 1;
+  return std::min((times.step_ms - launch_ms) / apart_ms, kMaxInStep);
 }
 
-bool SameShape(const ProbeShape& a, const ProbeShape& b) {
-  return a.hidden_size == b.hidden_size && a.intermediate_size == b.intermediate_size;
-}
-
-// Rates of feed-forward products by rows, of one weight type on the largest model measured with it.
-std::vector<RatePoint> RatesOf(const DeviceMeasurements& device, DType weights, const ProbeShape& largest,
-                               double launch_ms, DeviceClock clock) {
-  std::vector<RatePoint> points;
-  for (const PartMeasurement& m : device.parts) {
-    if (m.part != Part::kFeedForward || m.model.weights != weights || !SameShape(m.model, largest)) continue;
-    const double ms = std::max(MsOf(m, clock) - launch_ms, kMinMs);
-    const double flops = 2.0 * 3 * static_cast<double>(m.model.hidden_size * m.model.intermediate_size) * m.shape.rows;
-    const double tflops = flops / ms * 1e-9;
-    const auto same = std::ranges::find(points, m.shape.rows, &RatePoint::rows);
-    if (same == points.end()) {
-      points.push_back({m.shape.rows, tflops});
-    } else {
-      same->tflops = std::max(same->tflops, tflops);
+std::vector<PartSample> PartSamples(const DeviceMeasurements& device, double launch_ms, DeviceClock clock) {
+  std::vector<PartSample> samples;
+  for (const StepMeasurement& step : device.steps) {
+    const StepTimes& times = clock == DeviceClock::kWall ? step.wall : step.device_clock;
+    const double in_step = InStep(step, times, launch_ms);
+    for (const Part part : {Part::kAttention, Part::kFeedForward, Part::kHead}) {
+      StepShape shape = step.shape;
+      if (part == Part::kHead) shape.rows = shape.sequences;  // of a prompt, only the last row is asked for
+      const double ms = std::max(times.part_ms[static_cast<size_t>(part)] - launch_ms, kMinMs);
+      samples.push_back({&step, part, shape, ms * in_step});
     }
   }
-  std::ranges::sort(points, {}, &RatePoint::rows);
+  return samples;
+}
+
+void AddPoint(std::vector<RatePoint>& points, const RatePoint& point) {
+  const auto same = std::ranges::find(points, point.rows, &RatePoint::rows);
+  if (same == points.end()) {
+    points.insert(std::ranges::upper_bound(points, point.rows, {}, &RatePoint::rows), point);
+  } else {
+    same->tflops = std::max(same->tflops, point.tflops);
+  }
+}
+
+// Rates of feed-forward products by rows, on one model.
+std::vector<RatePoint> RatesOf(std::span<const PartSample> samples, const ProbeShape& model, Phase phase) {
+  std::vector<RatePoint> points;
+  for (const PartSample& sample : samples) {
+    if (sample.part != Part::kFeedForward || sample.step->model != model || sample.shape.phase != phase) continue;
+    const double parameters = 3.0 * static_cast<double>(model.hidden_size * model.intermediate_size);
+    AddPoint(points, {sample.shape.rows, 2 * parameters * sample.shape.rows / sample.ms * 1e-9});
+  }
+  return points;
+}
+
+// Rates at every row count of `base`, from those that are known of some of them: tiles of rows are the same for all
+// formats.
+std::vector<RatePoint> AlongBase(const std::vector<RatePoint>& base, const std::vector<RatePoint>& known) {
+  std::vector<RatePoint> shares;
+  for (const RatePoint& point : known) AddPoint(shares, {point.rows, point.tflops / RateAt(base, point.rows)});
+  std::vector<RatePoint> points = known;
+  for (const RatePoint& point : base) {
+    const bool measured = std::ranges::find(known, point.rows, &RatePoint::rows) != known.end();
+    if (!measured) AddPoint(points, {point.rows, point.tflops * RateAt(shares, point.rows)});
+  }
+  return points;
+}
+
+// Of each weight type, on the model that it was measured with most often. The first model is measured at every row
+// count that may matter; it stands for weights that were not measured, too.
+std::vector<GemmCurve> CurvesOf(std::span<const PartSample> samples, Phase phase) {
+  std::vector<GemmCurve> curves;
+  std::vector<ProbeShape> models;
+  for (const PartSample& sample : samples) {
+    if (std::ranges::find(models, sample.step->model) == models.end()) models.push_back(sample.step->model);
+  }
+  for (const ProbeShape& model : models) {
+    std::vector<RatePoint> points = RatesOf(samples, model, phase);
+    if (points.empty()) continue;
+    if (curves.empty()) curves.push_back({"", points});
+    const std::string weights(GetDTypeInfo(model.weights).name);
+    if (std::ranges::find(curves, weights, &GemmCurve::weights) != curves.end()) continue;
+    curves.push_back({weights, AlongBase(curves.front().points, points)});
+  }
+  return curves;
+}
+
+// Scores and sums of one row count take longer behind more tokens: the difference is theirs alone.
+std::vector<RatePoint> AttentionRates(std::span<const PartSample> samples, const ProbeShape& model, Phase phase) {
+  const ModelWork work = WorkOfProbe(model);
+  const auto attention = std::ranges::find(work.classes, Part::kAttention, &PartWork::part);
+  std::vector<RatePoint> points;
+  const auto of_model = [&](const PartSample& sample) {
+    return sample.part == Part::kAttention && sample.step->model == model && sample.shape.phase == phase;
+  };
+  for (const PartSample& far : samples) {
+    if (!of_model(far)) continue;
+    for (const PartSample& near : samples) {
+      const double tokens = far.shape.context - near.shape.context;
+      if (!of_model(near) || near.shape.rows != far.shape.rows || tokens < kMinDepth) continue;
+      const double ms = far.ms - near.ms;
+      if (ms > kMinMs)
+        AddPoint(points, {far.shape.rows, attention->flops_per_pair * tokens * far.shape.rows / ms * 1e-9});
+    }
+  }
   return points;
 }
 
 // One row reads every weight once. Whether it is bound by that or by arithmetic does not matter: it is never faster.
-double BandwidthOf(const DeviceMeasurements& device, double launch_ms, DeviceClock clock) {
+double BandwidthOf(std::span<const PartSample> samples) {
   double best_gbs = 0;
-  for (const PartMeasurement& m : device.parts) {
-    if (m.part != Part::kFeedForward || m.shape.rows != 1) continue;
-    const uint64_t row_bytes = *RowBytes(m.model.weights, static_cast<uint64_t>(m.model.hidden_size));
-    const double bytes = 3.0 * static_cast<double>(row_bytes) * static_cast<double>(m.model.intermediate_size);
-    best_gbs = std::max(best_gbs, bytes / std::max(MsOf(m, clock) - launch_ms, kMinMs) * 1e-6);
+  for (const PartSample& sample : samples) {
+    if (sample.part != Part::kFeedForward || sample.shape.rows != 1) continue;
+    const ProbeShape& model = sample.step->model;
+    const uint64_t row_bytes = *RowBytes(model.weights, static_cast<uint64_t>(model.hidden_size));
+    const double bytes = 3.0 * static_cast<double>(row_bytes) * static_cast<double>(model.intermediate_size);
+    best_gbs = std::max(best_gbs, bytes / sample.ms * 1e-6);
   }
   return best_gbs;
+}
+
+double LaunchMs(const DeviceMeasurements& device, DeviceClock clock) {
+  return clock == DeviceClock::kWall ? device.launch_ms : device.virtual_launch_ms;
 }
 
 Result<DeviceProfile> ProfileOf(const DeviceMeasurements& device, const DeviceCaps& caps, DeviceClock clock) {
@@ -61,45 +149,44 @@ Result<DeviceProfile> ProfileOf(const DeviceMeasurements& device, const DeviceCa
   profile.id = caps.id;
   profile.kind = DeviceKindName(caps.kind);
   profile.name = clock == DeviceClock::kVirtual ? caps.name + ", virtual clock" : caps.name;
-  const double launch_ms = clock == DeviceClock::kWall ? device.launch_ms : device.virtual_launch_ms;
+  const double launch_ms = LaunchMs(device, clock);
   profile.launch_us = launch_ms * 1e3;
-  std::vector<std::pair<DType, ProbeShape>> largest;  // of each weight type that was measured
-  for (const PartMeasurement& m : device.parts) {
-    const auto known = std::ranges::find(largest, m.model.weights, &std::pair<DType, ProbeShape>::first);
-    if (known == largest.end()) {
-      largest.emplace_back(m.model.weights, m.model);
-    } else if (m.model.hidden_size > known->second.hidden_size) {
-      known->second = m.model;
-    }
+  const std::vector<PartSample> samples = PartSamples(device, launch_ms, clock);
+  profile.gemm = CurvesOf(samples, Phase::kPrefill);
+  profile.answer_gemm = CurvesOf(samples, Phase::kDecode);
+  // A device so slow that no prompt was measured.
+  if (profile.gemm.empty()) profile.gemm = profile.answer_gemm;
+  for (const Phase phase : {Phase::kPrefill, Phase::kDecode}) {
+    if (samples.empty()) break;
+    profile.attention[static_cast<size_t>(phase)] = AttentionRates(samples, samples.front().step->model, phase);
   }
-  for (const auto& [dtype, shape] : largest) {
-    GemmCurve curve{std::string(GetDTypeInfo(dtype).name), RatesOf(device, dtype, shape, launch_ms, clock)};
-    if (curve.points.empty()) continue;
-    if (dtype == DType::kQ4_K) profile.gemm.insert(profile.gemm.begin(), {"", curve.points});
-    profile.gemm.push_back(std::move(curve));
-  }
-  if (!profile.gemm.empty() && !profile.gemm.front().weights.empty()) profile.gemm.front().weights.clear();
-  profile.bandwidth_gbs = BandwidthOf(device, launch_ms, clock);
+  profile.bandwidth_gbs = BandwidthOf(samples);
   if (profile.gemm.empty() || profile.bandwidth_gbs <= 0) {
     return FailedPrecondition("too little of device {} was measured: give it more time", caps.id);
   }
-  profile.power.source = PowerSource::kUnavailable;
+  profile.power = device.power;
   return profile;
 }
 
+// A device that has memory of its own is a space beside the host's.
+void AddSpace(const DeviceMeasurements& device, MachineProfile& machine) {
+  SpaceId& space = machine.devices.back().space;
+  space = 1 + static_cast<SpaceId>(machine.copies.size() / 2);
+  machine.copies.push_back({kHostSpace, space, device.copy_in.gbs, device.copy_in.latency_us});
+  machine.copies.push_back({space, kHostSpace, device.copy_out.gbs, device.copy_out.latency_us});
+}
+
 // What the rates leave unexplained, part by part.
-ResidualModel Learn(const CostModel& costs, int idx, const DeviceMeasurements& device, double launch_ms,
-                    DeviceClock clock, double& error) {
+ResidualModel Learn(const CostModel& costs, int idx, const DeviceMeasurements& device, DeviceClock clock,
+                    double& error) {
   std::vector<ResidualRow> rows;
-  for (const PartMeasurement& m : device.parts) {
-    const ModelWork work = WorkOfProbe(m.model);
-    const auto part = std::ranges::find(work.classes, m.part, &PartWork::part);
-    const double ms = std::max(MsOf(m, clock) - launch_ms, kMinMs);
-    StepShape step = m.shape;
-    if (m.part == Part::kHead) step.rows = step.sequences;  // of a prompt, only the last row is asked for
-    const double predicted = costs.Predict(idx, work, *part, step).ms();
+  for (const PartSample& sample : PartSamples(device, LaunchMs(device, clock), clock)) {
+    const ModelWork work = WorkOfProbe(sample.step->model);
+    const auto part = std::ranges::find(work.classes, sample.part, &PartWork::part);
+    const double predicted = costs.Predict(idx, work, *part, sample.shape).ms();
     if (!(predicted > 0)) continue;
-    rows.push_back({costs.Features(idx, work, *part, step), static_cast<float>(std::log(ms / predicted)), 1.0f});
+    rows.push_back(
+        {costs.Features(idx, work, *part, sample.shape), static_cast<float>(std::log(sample.ms / predicted)), 1.0f});
   }
   ResidualModel model = ResidualModel::Train(rows, {.num_trees = 200, .depth = 5, .min_leaf_weight = 2});
   error = 0;
@@ -110,20 +197,50 @@ ResidualModel Learn(const CostModel& costs, int idx, const DeviceMeasurements& d
 
 // --- the file ---
 
+void WritePoints(const std::vector<RatePoint>& points, JsonWriter& out) {
+  out.BeginArray();
+  for (const RatePoint& point : points) out.BeginArray().Double(point.rows).Double(point.tflops).EndArray();
+  out.EndArray();
+}
+
+std::vector<RatePoint> ReadPoints(const JsonValue& from) {
+  std::vector<RatePoint> points;
+  for (const JsonValue& point : from.as_array()) {
+    points.push_back({point.at(0).to_number<double>(), point.at(1).to_number<double>()});
+  }
+  return points;
+}
+
+void WriteCurves(std::string_view key, const std::vector<GemmCurve>& curves, JsonWriter& out) {
+  out.Key(key).BeginArray();
+  for (const GemmCurve& curve : curves) {
+    out.BeginObject().Key("weights").String(curve.weights).Key("points");
+    WritePoints(curve.points, out);
+    out.EndObject();
+  }
+  out.EndArray();
+}
+
+std::vector<GemmCurve> ReadCurves(const JsonValue& from) {
+  std::vector<GemmCurve> curves;
+  for (const JsonValue& curve : from.as_array()) {
+    curves.push_back({std::string(curve.at("weights").as_string()), ReadPoints(curve.at("points"))});
+  }
+  return curves;
+}
+
 void WriteDevice(const DeviceProfile& device, const ResidualModel& residual, double error, JsonWriter& out) {
   out.BeginObject().Key("id").String(device.id).Key("kind").String(device.kind).Key("name").String(device.name);
   out.Key("bandwidth_gbs").Double(device.bandwidth_gbs).Key("launch_us").Double(device.launch_us);
   out.Key("sync_us").Double(device.sync_us).Key("space").Int(device.space).Key("fit_error").Double(error);
-  out.Key("row_buckets").BeginArray();
+  out.Key("power").BeginArray().String(PowerSourceName(device.power.source)).Double(device.power.idle_w);
+  out.Double(device.power.busy_w).EndArray().Key("row_buckets").BeginArray();
   for (const int64_t rows : device.row_buckets) out.Int(rows);
-  out.EndArray().Key("gemm").BeginArray();
-  for (const GemmCurve& curve : device.gemm) {
-    out.BeginObject().Key("weights").String(curve.weights).Key("points").BeginArray();
-    for (const RatePoint& point : curve.points) {
-      out.BeginArray().Double(point.rows).Double(point.tflops).EndArray();
-    }
-    out.EndArray().EndObject();
-  }
+  out.EndArray();
+  WriteCurves("gemm", device.gemm, out);
+  WriteCurves("answer_gemm", device.answer_gemm, out);
+  out.Key("attention").BeginArray();
+  for (const std::vector<RatePoint>& points : device.attention) WritePoints(points, out);
   out.EndArray().Key("residual").Raw(residual.ToJson()).EndObject();
 }
 
@@ -139,12 +256,15 @@ Result<DeviceProfile> ReadDevice(const JsonObject& from) {
   for (const JsonValue& rows : from.at("row_buckets").as_array()) {
     device.row_buckets.push_back(rows.to_number<int64_t>());
   }
-  for (const JsonValue& curve : from.at("gemm").as_array()) {
-    GemmCurve read{std::string(curve.at("weights").as_string()), {}};
-    for (const JsonValue& point : curve.at("points").as_array()) {
-      read.points.push_back({point.at(0).to_number<double>(), point.at(1).to_number<double>()});
-    }
-    device.gemm.push_back(std::move(read));
+  const JsonValue& power = from.at("power");
+  LEM_ASSIGN_OR_RETURN(device.power.source, ParsePowerSource(power.at(0).as_string()));
+  device.power.idle_w = power.at(1).to_number<double>();
+  device.power.busy_w = power.at(2).to_number<double>();
+  device.gemm = ReadCurves(from.at("gemm"));
+  device.answer_gemm = ReadCurves(from.at("answer_gemm"));
+  const JsonArray& attention = from.at("attention").as_array();
+  for (size_t phase = 0; phase < device.attention.size(); ++phase) {
+    device.attention[phase] = ReadPoints(attention.at(phase));
   }
   return device;
 }
@@ -200,17 +320,18 @@ Result<MeasuredMachine> MachineFrom(const std::vector<DeviceMeasurements>& devic
   std::vector<DeviceClock> clocks;
   for (const DeviceMeasurements& device : devices) {
     const auto own = std::ranges::find(caps, device.device_id, &DeviceCaps::id);
-    const bool has_virtual = std::ranges::any_of(device.parts, [](const auto& m) { return m.virtual_ms > 0; });
+    const bool has_virtual =
+        std::ranges::any_of(device.steps, [](const auto& step) { return step.device_clock.step_ms > 0; });
     const DeviceClock own_clock = clock == DeviceClock::kVirtual && has_virtual ? clock : DeviceClock::kWall;
     LEM_ASSIGN_OR_RETURN(machine.profile.devices.emplace_back(), ProfileOf(device, *own, own_clock));
+    if (device.has_own_memory) AddSpace(device, machine.profile);
     used.push_back(&device);
     clocks.push_back(own_clock);
   }
   LEM_ASSIGN_OR_RETURN(const CostModel costs, CostModel::Create(machine.profile));
   machine.fit_error.resize(used.size());
   for (size_t i = 0; i < used.size(); ++i) {
-    machine.residuals.push_back(Learn(costs, static_cast<int>(i), *used[i], machine.profile.devices[i].launch_us * 1e-3,
-                                      clocks[i], machine.fit_error[i]));
+    machine.residuals.push_back(Learn(costs, static_cast<int>(i), *used[i], clocks[i], machine.fit_error[i]));
   }
   return machine;
 }
@@ -232,7 +353,12 @@ std::string WriteMachine(const MeasuredMachine& machine) {
   out.BeginObject().Key("format").Int(kFormat).Key("machine").String(machine.profile.id);
   out.Key("source").String(machine.profile.source).Key("dram_gbs").Double(machine.profile.dram_gbs);
   out.Key("corun_slowdown").Double(machine.profile.corun_slowdown);
-  out.Key("reference_ms").Double(machine.reference_ms).Key("devices").BeginArray();
+  out.Key("reference_ms").Double(machine.reference_ms).Key("measured_at").Int(machine.measured_at);
+  out.Key("copies").BeginArray();
+  for (const CopyRate& copy : machine.profile.copies) {
+    out.BeginArray().Int(copy.from).Int(copy.to).Double(copy.gbs).Double(copy.latency_us).EndArray();
+  }
+  out.EndArray().Key("devices").BeginArray();
   for (size_t i = 0; i < machine.profile.devices.size(); ++i) {
     WriteDevice(machine.profile.devices[i], machine.residuals[i], machine.fit_error[i], out);
   }
@@ -245,12 +371,20 @@ Result<MeasuredMachine> ReadMachine(std::string_view json) {
   MeasuredMachine machine;
   try {
     const JsonObject& root = value.as_object();
-    if (root.at("format").to_number<int64_t>() != kFormat) return InvalidArgument("a profile of another format");
+    const auto format = root.at("format").to_number<int64_t>();
+    if (format != kFormat) {
+      return NotFound("a profile of format {}; this version reads format {}: run `lem profile` again", format, kFormat);
+    }
     machine.profile.id = root.at("machine").as_string();
     machine.profile.source = root.at("source").as_string();
     machine.profile.dram_gbs = root.at("dram_gbs").to_number<double>();
     machine.profile.corun_slowdown = root.at("corun_slowdown").to_number<double>();
     machine.reference_ms = root.at("reference_ms").to_number<double>();
+    machine.measured_at = root.at("measured_at").to_number<int64_t>();
+    for (const JsonValue& copy : root.at("copies").as_array()) {
+      machine.profile.copies.push_back({copy.at(0).to_number<SpaceId>(), copy.at(1).to_number<SpaceId>(),
+                                        copy.at(2).to_number<double>(), copy.at(3).to_number<double>()});
+    }
     for (const JsonValue& device : root.at("devices").as_array()) {
       LEM_ASSIGN_OR_RETURN(machine.profile.devices.emplace_back(), ReadDevice(device.as_object()));
       machine.fit_error.push_back(device.at("fit_error").to_number<double>());

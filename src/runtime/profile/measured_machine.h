@@ -14,6 +14,7 @@ struct MeasuredMachine {
   std::vector<ResidualModel> residuals;  // by device
   std::vector<double> fit_error;         // by device: mean |log(measured / predicted)| of what it was trained on
   double reference_ms = 0;               // ReferenceMs while it was measured
+  int64_t measured_at = 0;               // seconds since 1970; 0 = never: priors
 
   // A cost model that knows all of it. Errors: as CostModel::Create.
   Result<CostModel> MakeCostModel() const;
@@ -22,7 +23,7 @@ struct MeasuredMachine {
 // Which clock of an emulated device counts. Plans of real requests only ever use kWall.
 enum class DeviceClock : uint8_t { kWall, kVirtual };
 
-// Rates and bandwidth from the largest model, then trees for what those leave unexplained. Devices that a clock says
+// Rates and bandwidth by weight type, then trees for what those leave unexplained. Devices that a clock says
 // nothing of are left out. Errors: FailedPrecondition (too little was measured).
 Result<MeasuredMachine> MachineFrom(const std::vector<DeviceMeasurements>& devices, const std::vector<DeviceCaps>& caps,
                                     DeviceClock clock);
@@ -35,7 +36,7 @@ ModelWork WorkOfProbe(const ProbeShape& shape);
 std::string MachineIdentity();
 
 std::string WriteMachine(const MeasuredMachine& machine);
-// Errors: InvalidArgument naming the field.
+// Errors: InvalidArgument naming the field; NotFound of a profile that another version of this program measured.
 Result<MeasuredMachine> ReadMachine(std::string_view json);
 
 // Where `lem profile` keeps what it measured.

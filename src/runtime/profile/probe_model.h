@@ -13,6 +13,7 @@ struct ProbeShape {
   int32_t num_layers = 2;
   int64_t hidden_size = 1024, intermediate_size = 2816, num_heads = 16, num_kv_heads = 4, head_dim = 64;
   int64_t vocab_size = 8192;
+  bool operator==(const ProbeShape&) const = default;
 };
 
 struct ProbeModel {

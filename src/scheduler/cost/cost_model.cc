@@ -6,8 +6,6 @@
 namespace lem {
 namespace {
 
-// Of the DRAM's nominal bandwidth, devices together reach this much: 59.5 of 68 GB/s by two devices (arXiv 2501.14794).
-constexpr double kDramShare = 0.875;
 // Keys and values are read once for so many rows of a prompt: the query tile of attention kernels.
 constexpr double kQueryTile = 128;
 // A device always gets some of the bandwidth, however much others take.
@@ -60,6 +58,16 @@ std::vector<std::pair<int32_t, int>> CountParts(const ModelWork& model, std::spa
   return counted;
 }
 
+// Of the products of a part, whose weights may have several formats.
+double ProductTflops(const DeviceProfile& device, const PartWork& work, const StepShape& shape, double rows) {
+  const Phase phase = work.part == Part::kHead ? Phase::kDecode : shape.phase;
+  if (work.formats.empty()) return device.GemmTflops(work.weights, rows, phase);
+  double seconds = 0;
+  for (const FormatShare& format : work.formats)
+    seconds += format.share / device.GemmTflops(format.weights, rows, phase);
+  return 1 / seconds;
+}
+
 }  // namespace
 
 CostModel::CostModel(PowerView view)
@@ -91,7 +99,7 @@ PartCost CostModel::Roofline(const DeviceProfile& device, const PartWork& work, 
   double flops = work.flops_per_row * padded;
   if (flops > 0) {
     const double dense = flops * (1 - work.expert_flops_share);
-    cost.compute_ms = dense / (device.GemmTflops(work.weights, padded) * 1e9);
+    cost.compute_ms = dense / (ProductTflops(device, work, shape, padded) * 1e9);
   }
   cost.memory_ms = bytes / bandwidth;
   if (work.num_experts > 0) {
@@ -111,9 +119,11 @@ PartCost CostModel::Roofline(const DeviceProfile& device, const PartWork& work, 
     const double pair_flops = work.flops_per_pair * reach.per_row * padded;
     const double kv_bytes = work.kv_elements_per_token * device.kv_bits / 8 * reach.read;
     const bool single_rows = shape.rows <= shape.sequences;
+    const std::vector<RatePoint>& measured = device.attention[static_cast<size_t>(shape.phase)];
     double rate = device.GemmTflops(work.weights, padded);
     if (single_rows && device.attention_tflops > 0) rate = device.attention_tflops;
-    const bool limited = !single_rows || device.attention_tflops > 0;
+    if (!measured.empty()) rate = RateAt(measured, padded);
+    const bool limited = !single_rows || device.attention_tflops > 0 || !measured.empty();
     cost.attention_ms = std::max(limited ? pair_flops / (rate * 1e9) : 0, kv_bytes / bandwidth);
     bytes += kv_bytes;
     flops += pair_flops;
@@ -216,6 +226,11 @@ FeatureVector CostModel::Features(int device, const ModelWork& model, const Part
   set(Feature::kLogBytes, Log2(cost.bytes));
   set(Feature::kLogIntensity, Log2(2 * cost.macs / std::max(cost.bytes, 1.0)));
   set(Feature::kLogHidden, Log2(model.hidden_size));
+  const double kv_bytes = model.kv_elements_per_token() * profile.kv_bits / 8 * shape.context * shape.sequences;
+  set(Feature::kLogStepBytes, Log2(model.step_bytes + kv_bytes));
+  const double kv_elements = work.kv_elements_per_token;
+  set(Feature::kLogGroup, kv_elements > 0 ? Log2(work.flops_per_pair / kv_elements) : 0);
+  set(Feature::kLogAttention, std::log2(1 + cost.attention_ms / std::max(cost.products_ms(), 1e-9)));
   set(Feature::kWeightBits, parameters > 0 ? work.weight_bytes * 8 / parameters : 0);
   set(Feature::kExperts, work.num_experts > 0 ? 1 : 0);
   double busy = 0;

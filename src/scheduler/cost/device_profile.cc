@@ -21,6 +21,11 @@ const CopyRate* FindCopy(const std::vector<CopyRate>& copies, SpaceId from, Spac
   return found == copies.end() ? nullptr : &*found;
 }
 
+bool AreRates(const std::vector<RatePoint>& points) {
+  return std::ranges::is_sorted(points, {}, &RatePoint::rows) &&
+         std::ranges::all_of(points, [](const RatePoint& p) { return p.tflops > 0 && p.rows > 0; });
+}
+
 // What is left of a card's or chip's reading for the device's own supply.
 double ToRail(const DevicePower& power, double base_w) {
   // Below a tenth of the reading the subtraction says more about base_w than about the device.
@@ -41,10 +46,13 @@ int64_t DeviceProfile::PaddedRows(int64_t rows) const {
   return (rows + largest - 1) / largest * largest;
 }
 
-double DeviceProfile::GemmTflops(std::string_view weights, double rows) const {
-  const GemmCurve* const curve = FindCurve(gemm, weights);
-  if (curve == nullptr || curve->points.empty()) return 0;
-  const std::vector<RatePoint>& points = curve->points;
+double DeviceProfile::GemmTflops(std::string_view weights, double rows, Phase phase) const {
+  const bool answers = phase == Phase::kDecode && !answer_gemm.empty();
+  const GemmCurve* const curve = FindCurve(answers ? answer_gemm : gemm, weights);
+  return curve == nullptr || curve->points.empty() ? 0 : RateAt(curve->points, rows);
+}
+
+double RateAt(const std::vector<RatePoint>& points, double rows) {
   const auto above = std::ranges::lower_bound(points, rows, {}, &RatePoint::rows);
   if (above == points.begin()) return points.front().tflops;
   if (above == points.end()) return points.back().tflops;
@@ -109,11 +117,13 @@ Status CheckProfile(const MachineProfile& machine) {
     if (machine.Find(device.id) != &device - machine.devices.data()) return wrong("two devices have this id");
     if (!(device.bandwidth_gbs > 0)) return wrong("its bandwidth must be above 0");
     if (device.gemm.empty()) return wrong("it has no rates of matrix products");
-    for (const GemmCurve& curve : device.gemm) {
-      if (curve.points.empty() || !std::ranges::is_sorted(curve.points, {}, &RatePoint::rows) ||
-          std::ranges::any_of(curve.points, [](const RatePoint& p) { return !(p.tflops > 0) || !(p.rows > 0); })) {
+    for (const std::vector<GemmCurve>* curves : {&device.gemm, &device.answer_gemm}) {
+      if (!std::ranges::all_of(*curves, [](const GemmCurve& c) { return !c.points.empty() && AreRates(c.points); })) {
         return wrong("its rates of matrix products must be above 0 and given by rising rows");
       }
+    }
+    if (!std::ranges::all_of(device.attention, AreRates)) {
+      return wrong("its rates of attention must be above 0 and given by rising rows");
     }
     if (!std::ranges::is_sorted(device.row_buckets) || (!device.row_buckets.empty() && device.row_buckets[0] < 1)) {
       return wrong("its buckets must be rising and at least 1");

@@ -23,6 +23,9 @@ struct RatePoint {
 };
 
 // By rising rows. Between points the rate is interpolated over log(rows); outside, it is the nearest point's.
+// REQUIRES: at least one point.
+double RateAt(const std::vector<RatePoint>& points, double rows);
+
 struct GemmCurve {
   std::string weights;  // format of the weights that it was measured with ("Q4_K"); empty = any
   std::vector<RatePoint> points;
@@ -41,8 +44,12 @@ struct DeviceProfile {
   std::string kind;  // "cpu", "gpu", "npu"
   std::string name;  // of the product
 
-  std::vector<GemmCurve> gemm;        // at least one with any weights
-  double attention_tflops = 0;        // scores and sums of attention for single rows; 0 = no limit but bandwidth
+  std::vector<GemmCurve> gemm;         // at least one with any weights
+  std::vector<GemmCurve> answer_gemm;  // of steps of answers, and of the head; empty = as gemm
+  // Scores and sums of attention by rows of a step, for each phase. Empty = for single rows attention_tflops, for more
+  // as gemm.
+  std::array<std::vector<RatePoint>, 2> attention;
+  double attention_tflops = 0;        // 0 = no limit but bandwidth
   double bandwidth_gbs = 0;           // that it reaches alone, reading weights
   double expert_bandwidth_share = 1;  // of bandwidth_gbs, when it reads scattered experts
   double expert_gemm_share = 1;       // of the rate of products, when rows are dealt out to experts
@@ -73,7 +80,7 @@ struct DeviceProfile {
   // Rows that a step of `rows` costs. REQUIRES: rows >= 1.
   int64_t PaddedRows(int64_t rows) const;
   // Of products with these weights.
-  double GemmTflops(std::string_view weights, double rows) const;
+  double GemmTflops(std::string_view weights, double rows, Phase phase = Phase::kPrefill) const;
 };
 
 // Between two memories, one way.

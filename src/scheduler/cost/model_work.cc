@@ -41,6 +41,9 @@ class PartCount {
   PartWork Finish() && {
     const auto most = std::ranges::max_element(flops_of_format_, {}, [](const auto& entry) { return entry.second; });
     if (most != flops_of_format_.end()) work_.weights = most->first;
+    for (const auto& [format, flops] : flops_of_format_) {
+      if (flops_of_format_.size() > 1) work_.formats.push_back({std::string(format), flops / work_.flops_per_row});
+    }
     return std::move(work_);
   }
 
@@ -110,6 +113,11 @@ double ModelWork::weight_memory_bytes() const {
   return bytes;
 }
 
+void ModelWork::CountStepBytes() {
+  step_bytes = 0;
+  for (const int32_t idx : AllParts()) step_bytes += classes[static_cast<size_t>(idx)].weight_bytes;
+}
+
 double ModelWork::kv_elements_per_token() const {
   return std::accumulate(attention.begin(), attention.end(), 0.0, [this](double sum, int32_t idx) {
     return sum + classes[static_cast<size_t>(idx)].kv_elements_per_token;
@@ -146,6 +154,7 @@ Result<ModelWork> WorkOfGraph(const Graph& graph, std::span<const WeightSize> we
     model.feed_forward.push_back(model.AddClass(std::move(feed_forward[layer]).Finish()));
   }
   model.head = model.AddClass(std::move(head).Finish());
+  model.CountStepBytes();
   return model;
 }
 
@@ -173,6 +182,7 @@ ModelWork WorkOfShape(const ModelShape& s, const QuantBits& bits) {
     model.feed_forward.push_back(model.AddClass(FeedForwardOfShape(s, bits)));
   }
   model.head = model.AddClass(Dense(Part::kHead, table, bits.head, bits.name, kJoinsOfHead));
+  model.CountStepBytes();
   return model;
 }
 

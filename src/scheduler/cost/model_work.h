@@ -13,14 +13,22 @@
 
 namespace lem {
 
+// Products whose weights have one format, as a share of a part's.
+struct FormatShare {
+  std::string weights;
+  double share = 1;  // of flops_per_row
+  bool operator==(const FormatShare&) const = default;
+};
+
 // One part of a layer, the embedding, or the head. Products are counted as multiplications and additions (2 a MAC).
 struct PartWork {
   Part part = Part::kEmbedding;
-  std::string weights;       // format of most of them: "Q4_K"
-  double weight_bytes = 0;   // that every step reads (experts are extra)
-  double memory_bytes = 0;   // of all its weights, experts and tables included
-  double flops_per_row = 0;  // products, of the experts that work on a row
-  int num_joins = 0;         // products after which halves cut by rows are joined
+  std::string weights;               // format of most of them: "Q4_K"
+  std::vector<FormatShare> formats;  // of all of them, if there are several
+  double weight_bytes = 0;           // that every step reads (experts are extra)
+  double memory_bytes = 0;           // of all its weights, experts and tables included
+  double flops_per_row = 0;          // products, of the experts that work on a row
+  int num_joins = 0;                 // products after which halves cut by rows are joined
 
   double expert_bytes = 0;        // of one expert
   double expert_flops_share = 0;  // of flops_per_row
@@ -40,6 +48,7 @@ struct ModelWork {
   int32_t num_layers = 0;
   double hidden_size = 0;
   double vocab_size = 0;
+  double step_bytes = 0;  // of weights that every step reads: what must lie in a cache for the next to find it there
   std::vector<PartWork> classes;
   int32_t embedding = kNone, head = kNone;       // indices into classes
   std::vector<int32_t> attention, feed_forward;  // [num_layers] indices into classes
@@ -50,6 +59,8 @@ struct ModelWork {
   std::vector<int32_t> AllParts() const;
   double weight_memory_bytes() const;
   double kv_elements_per_token() const;
+  // Sets step_bytes. REQUIRES: every part is there.
+  void CountStepBytes();
   // Bytes of a row that passes from part to part.
   double row_bytes() const { return hidden_size * 4; }
 };

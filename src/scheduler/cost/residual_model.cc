@@ -161,7 +161,7 @@ double ResidualModel::Predict(const FeatureVector& features) const {
   return sum;
 }
 
-// {"features":13,"base":b,"trees":[[left,feature,threshold,value, left,...],...]}
+// {"features":16,"base":b,"trees":[[left,feature,threshold,value, left,...],...]}
 std::string ResidualModel::ToJson() const {
   JsonWriter out;
   out.BeginObject().Key("features").UInt(kNumFeatures).Key("base").Double(base_).Key("trees").BeginArray();

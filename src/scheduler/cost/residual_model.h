@@ -28,11 +28,14 @@ enum class Feature : uint8_t {
   kLogBytes,      // of weights, keys and values
   kLogIntensity,  // operations a byte
   kLogHidden,
+  kLogStepBytes,  // of weights, keys and values that the whole step reads: how cold caches are
+  kLogGroup,      // operations of attention for an element of keys and values
+  kLogAttention,  // time of attention over that of products
   kWeightBits,
   kExperts,         // 0 or 1
   kLogBusyDevices,  // that work at the same time
 };
-inline constexpr size_t kNumFeatures = 13;
+inline constexpr size_t kNumFeatures = 16;
 using FeatureVector = std::array<float, kNumFeatures>;
 
 struct ResidualRow {
