@@ -149,15 +149,19 @@ def one_request(client, model, seed):
         return {"outcome": "invalid", "seed": seed, "why": str(error)[:300], "text": choice.message.content, "schema": schema}
 
 
-def random_requests(client, model, count, threads):
+def random_requests(client, model, count, threads, seconds):
     began = time.monotonic()
+
+    def ask(seed):
+        return one_request(client, model, seed) if time.monotonic() - began < seconds else None
+
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        results = list(pool.map(lambda seed: one_request(client, model, seed), range(count)))
+        results = [result for result in pool.map(ask, range(count)) if result]
     outcomes = {}
     for result in results:
         outcomes[result["outcome"]] = outcomes.get(result["outcome"], 0) + 1
     bad = [result for result in results if result["outcome"] in ("invalid", "refused")]
-    return {"requests": count, "outcomes": outcomes, "tokens": sum(result.get("tokens", 0) for result in results),
+    return {"requests": len(results), "outcomes": outcomes, "tokens": sum(result.get("tokens", 0) for result in results),
             "seconds": round(time.monotonic() - began, 1), "examples_of_bad": bad[:5]}
 
 
@@ -168,6 +172,7 @@ def main():
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=8, help="requests at once")
+    parser.add_argument("--seconds", type=float, default=3600, help="no random request begins later than this")
     parser.add_argument("--out")
     options = parser.parse_args()
     process, client = start(options.lem, options.model)
@@ -177,7 +182,7 @@ def main():
             "what": "structured output: decode speed with a form beside free text (ratios of interleaved runs), and random "
                     "schemas of which every answer that ended by itself must validate",
             "command": f"bench/structured.py --model {os.path.basename(options.model)} --requests {options.requests} "
-                       f"--rounds {options.rounds} --threads {options.threads}",
+                       f"--rounds {options.rounds} --threads {options.threads} --seconds {options.seconds:g}",
             "time_utc": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             "machine": {"processors": os.cpu_count(), "kernel": platform.release(), "load_average": os.getloadavg()},
             "model": model,
@@ -185,7 +190,8 @@ def main():
         if options.rounds:
             record["speed"] = measure_speed(client, model, options.rounds)
         if options.requests:
-            record["random_requests"] = random_requests(client, model, options.requests, options.threads)
+            record["random_requests"] = random_requests(client, model, options.requests, options.threads,
+                                                        options.seconds)
     finally:
         process.terminate()
         process.wait(30)

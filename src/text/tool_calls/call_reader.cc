@@ -144,11 +144,11 @@ void CallReader::Read(char c, AnswerParts& out) {
       expects_key_ = false;
       return;
     default:
-      BeginValue(c, out);
+      BeginValue(c);
   }
 }
 
-void CallReader::BeginValue(char c, AnswerParts& out) {
+void CallReader::BeginValue(char c) {
   const bool is_member = arguments_depth_ == 0 && call_depth_ > 0 && open_.size() == call_depth_;
   if (c == '"') {
     in_string_ = true;
@@ -182,12 +182,11 @@ void CallReader::BeginValue(char c, AnswerParts& out) {
   }
   // A number or literal; only of its first letter matters what it is.
   if (call_depth_ == 0) rejected_ = true;
-  if (begins_arguments && key_.size() > 0) {
+  if (begins_arguments) {
     if (c != 'n') rejected_ = true;
     has_arguments_ = true;  // null: none
     arguments_ = "{}";
   }
-  (void)out;
 }
 
 void CallReader::EndString(AnswerParts& out) {

@@ -59,7 +59,7 @@ class CallReader {
   enum class Value { kOther, kKey, kName, kArguments };
 
   void Read(char c, AnswerParts& out);
-  void BeginValue(char c, AnswerParts& out);
+  void BeginValue(char c);
   void EndString(AnswerParts& out);
   void EndObject(AnswerParts& out);
   void EndNamed(AnswerParts& out);

@@ -106,7 +106,7 @@ AnswerParts MarkedParser::Finish(Ending ending) {
 bool MarkedParser::Step(AnswerParts& out) {
   switch (mode_) {
     case Mode::kStart:
-      return Start(out);
+      return Start();
     case Mode::kReasoning:
       return Reasoning(out);
     case Mode::kText:
@@ -120,7 +120,7 @@ bool MarkedParser::Step(AnswerParts& out) {
     case Mode::kPython:
       return Python(out);
     case Mode::kAfterJson:
-      return AfterJson(out);
+      return AfterJson();
   }
   return false;
 }
@@ -133,7 +133,7 @@ std::optional<bool> MarkedParser::BeginsWith(std::string_view marker) const {
   return false;
 }
 
-bool MarkedParser::Start(AnswerParts& out) {
+bool MarkedParser::Start() {
   const size_t begin = std::min(text_.find_first_not_of(kSpace), text_.size());
   if (!drop_space_) space_ += text_.substr(0, begin);
   Consume(begin);
@@ -162,7 +162,6 @@ bool MarkedParser::Start(AnswerParts& out) {
     BeginJson(CallNames::kKnown);
     return true;
   }
-  (void)out;
   mode_ = Mode::kText;
   return true;
 }
@@ -340,7 +339,7 @@ void MarkedParser::EndJson(AnswerParts& out) {
   mode_ = Mode::kAfterJson;
 }
 
-bool MarkedParser::AfterJson(AnswerParts& out) {
+bool MarkedParser::AfterJson() {
   // Brackets too many, a fence, a semicolon between calls.
   const size_t begin = std::min(text_.find_first_not_of(" \t\r\n}];`"), text_.size());
   const bool more_calls = marker_.close.empty() && begin < text_.size() && text_[begin] == '{';
@@ -363,7 +362,6 @@ bool MarkedParser::AfterJson(AnswerParts& out) {
     BeginJson(marker_.open.empty() ? CallNames::kKnown : CallNames::kAny);
     return true;
   }
-  (void)out;
   mode_ = Mode::kText;
   return true;
 }

@@ -49,14 +49,14 @@ class MarkedParser final : public AnswerParser {
 
   // Does one thing with text_; false: needs more of it.
   bool Step(AnswerParts& out);
-  bool Start(AnswerParts& out);
+  bool Start();
   bool Reasoning(AnswerParts& out);
   bool Text(AnswerParts& out);
   bool ChoosePayload(AnswerParts& out);
   bool Header(AnswerParts& out);
   bool Json(AnswerParts& out);
   bool Python(AnswerParts& out);
-  bool AfterJson(AnswerParts& out);
+  bool AfterJson();
 
   void BeginJson(CallNames names);
   void EndJson(AnswerParts& out);
