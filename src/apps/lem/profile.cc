@@ -22,7 +22,7 @@ namespace {
 
 struct ProfileFlags {
   std::vector<std::string> devices;
-  double seconds = 40;
+  double seconds = 38;
   int32_t threads = 0;
   bool json = false;
 };
@@ -199,7 +199,7 @@ void RegisterProfile(CLI::App& app, Action& action) {
   auto flags = std::make_shared<ProfileFlags>();  // shared by the parser and the action
   CLI::App* command = app.add_subcommand("profile", "Measure this machine's devices, for placements by predicted cost");
   command->add_option("--device", flags->devices, "Measure this one (and the CPU) only; may be repeated");
-  command->add_option("--seconds", flags->seconds, "Time for each device")
+  command->add_option("--seconds", flags->seconds, "Time for each device; what one does not need is the next one's")
       ->check(CLI::Range(1.0, 600.0))
       ->capture_default_str();
   command->add_option("--threads", flags->threads, "Compute threads; 0 = one a processor")->check(CLI::Range(0, 1024));

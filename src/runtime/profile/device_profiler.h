@@ -36,7 +36,7 @@ struct DeviceMeasurements {
 };
 
 struct ProfilerOptions {
-  double seconds_per_device = 40;  // steps that would take longer are left out
+  double seconds_per_device = 38;  // steps that would take longer are left out
   size_t max_models = 100;         // of those made up, smaller ones first
   // Called now and then with what is being measured, and the share that is done.
   std::function<void(const std::string& what, double share)> on_progress;

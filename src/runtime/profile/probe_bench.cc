@@ -12,7 +12,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kMaxRounds = 9, kMinRounds = 3;
+constexpr int kMaxRounds = 9, kMinRounds = 2;
 // Times are related to the machine's speed about this often: the reference itself takes time.
 constexpr double kSpeedSeconds = 0.025;
 

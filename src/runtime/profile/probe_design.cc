@@ -75,7 +75,7 @@ std::vector<ProbeDesign> ProbeDesigns(bool cold) {
   const auto add = [&designs](const ProbeShape& model, double share, std::vector<ProbeStep> steps) {
     designs.push_back({model, share, std::move(steps)});
   };
-  add({DType::kQ4_K, layers(6), 512, 1536, 8, 2, 64, 16384}, 5, EveryEdge());
+  add({DType::kQ4_K, layers(6), 512, 1536, 8, 2, 64, 16384}, 10, EveryEdge());
   add({DType::kQ4_K, layers(8), 1024, 2816, 16, 4, 64, 32768}, 2, SomeEdges());
   // Heads that few caches hold, heads of attention of other sizes and groups, and weights of the size that models have.
   add({DType::kQ8_0, layers(10), 768, 2048, 3, 1, 256, 196608}, 2, SomeEdges());
