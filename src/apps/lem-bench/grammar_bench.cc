@@ -78,11 +78,17 @@ Status RunSchema(const Model& model, const GrammarBenchOptions& options, std::st
     mask_us.push_back(MicrosecondsSince(mask_begin));
   }
   const double first_us = mask_us.front();
+  out.BeginObject();
+  if (options.all_masks) {
+    out.Key("masks").BeginArray();
+    for (const double us : mask_us) out.Double(us);
+    out.EndArray();
+  }
   std::ranges::sort(mask_us);
   const auto quantile = [&](double q) {
     return mask_us[static_cast<size_t>(q * static_cast<double>(mask_us.size() - 1) + 0.5)];
   };
-  out.BeginObject().Key("compile_ms").Double(compile_ms);
+  out.Key("compile_ms").Double(compile_ms);
   out.Key("mask_us").BeginObject().Key("p50").Double(quantile(0.5)).Key("p99").Double(quantile(0.99));
   out.Key("max").Double(mask_us.back()).Key("first").Double(first_us);
   out.Key("masks").UInt(mask_us.size()).EndObject();
@@ -151,6 +157,7 @@ CLI::App* AddGrammarCommand(CLI::App& app, GrammarBenchOptions& options) {
       command->add_flag("--batch", options.batch,
                         R"(Read lines {"schema": ..., "instances": ["text", ...]} and answer each with a line)");
   schema->excludes(batch);
+  command->add_flag("--all-masks", options.all_masks, "Tell the time of every mask");
   command->add_flag("--compact", options.compact, "No white space between the tokens of JSON");
   command->add_flag("--json", options.json, "Print JSON; there is no other form");
   return command;

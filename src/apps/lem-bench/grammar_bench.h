@@ -13,6 +13,7 @@ struct GrammarBenchOptions {
   std::filesystem::path schema;  // a file with a JSON Schema; instances are the lines of the standard input
   bool batch = false;            // instead: lines {"schema": ..., "instances": ["text", ...]}, one answer a line
   bool compact = false;          // no white space between tokens
+  bool all_masks = false;        // the time of every mask in the answer
   bool json = false;
 };
 
