@@ -7,7 +7,7 @@ namespace lem {
 namespace {
 
 // Derivatives recurse into the heads of an expression; lists longer than this fail instead of ending the stack.
-constexpr int kMaxDeriveDepth = 2500;
+constexpr int kMaxDeriveDepth = 1000;
 // States looked at to find whether an intersection is empty.
 constexpr size_t kMaxAliveStates = 20'000, kMaxAsciiStates = 2'000;
 
