@@ -21,7 +21,7 @@ ExprId GrammarBuilder::AsRule(ExprId body) {
 Status GrammarBuilder::CheckLimits() const {
   if (exprs_.failed()) {
     return InvalidArgument(
-        "the grammar is too large: it needs more than {} nodes, or lists of more than 2500; simplify it",
+        "the grammar is too large: it needs more than {} nodes, or lists of more than 1000; simplify it",
         limits_.max_nodes);
   }
   const auto elapsed = std::chrono::steady_clock::now() - begin_;

@@ -165,7 +165,7 @@ ConfigId GrammarEngine::MakeStep(ConfigId config, uint8_t byte) {
     if (next != kEmpty && LiveState(next)) todo_.push_back({next, thread.node});
   }
   if (exprs_.failed()) {
-    Fail("3,000,000 states, or a list of more than 2,500 alternatives");
+    Fail("3,000,000 states, or a list of more than 1,000 alternatives");
     return kDead;
   }
   if (MemoryBytes() > kMaxBytes) {

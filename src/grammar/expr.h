@@ -144,6 +144,14 @@ class ExprSet {
 
   ExprId Intern(Node node, std::span<const ExprId> children = {});
   std::span<const ExprId> ChildrenOf(const Node& node) const { return {children_.data() + node.a, node.b}; }
+  // True if it is of every part of a list, without recursing along it.
+  template <typename Predicate>
+  bool AllOfConcat(ExprId expr, const Predicate& predicate) const {
+    for (; nodes_[expr].kind == Kind::kConcat; expr = nodes_[expr].b) {
+      if (!predicate(nodes_[expr].a)) return false;
+    }
+    return predicate(expr);
+  }
   uint32_t InternSet(const ByteSet& set);
   ExprId OneOfTree(std::span<const std::string> sorted, size_t depth);
   ExprId DeriveNode(ExprId expr, uint8_t byte);

@@ -7,7 +7,7 @@ namespace lem {
 namespace {
 
 // Derivatives recurse into the heads of an expression; lists longer than this fail instead of ending the stack.
-constexpr int kMaxDeriveDepth = 2500;
+constexpr int kMaxDeriveDepth = 1000;
 // States looked at to find whether an intersection is empty.
 constexpr size_t kMaxAliveStates = 20'000, kMaxAsciiStates = 2'000;
 
@@ -261,7 +261,11 @@ std::vector<ExprSet::Call> ExprSet::Calls(ExprId expr) {
 
 std::vector<ExprSet::TokenStep> ExprSet::Tokens(ExprId expr) {
   std::vector<TokenStep> steps;
-  if (!nodes_[expr].has_tokens || depth_ > kMaxDeriveDepth) return steps;
+  if (!nodes_[expr].has_tokens) return steps;
+  if (depth_ > kMaxDeriveDepth) {
+    failed_ = true;
+    return steps;
+  }
   ++depth_;
   const Node node = nodes_[expr];
   const auto add_all = [&](ExprId from, ExprId then) {
@@ -293,12 +297,15 @@ bool ExprSet::Alive(ExprId expr, const ByteClasses& classes) {
   const Node node = nodes_[expr];
   if (!node.has_bool || node.nullable) return true;
   if (const uint32_t found = alive_.Find(expr); found != NumberMap::kNone) return found != 0;
-  if (depth_ > kMaxDeriveDepth) return true;
+  if (depth_ > kMaxDeriveDepth) {
+    failed_ = true;
+    return false;
+  }
   ++depth_;
   bool alive = false;
   switch (node.kind) {
     case Kind::kConcat:
-      alive = Alive(node.a, classes) && Alive(node.b, classes);
+      alive = AllOfConcat(expr, [&](ExprId part) { return Alive(part, classes); });
       break;
     case Kind::kAlt:
       for (uint32_t i = 0; i < node.b && !alive; ++i) alive = Alive(children_[node.a + i], classes);

@@ -76,12 +76,17 @@ ExprId ExprSet::WithoutRules(ExprId expr, const std::vector<bool>& dead, std::un
       if (dead[node.a]) result = kEmpty;
       break;
     case Kind::kConcat: {
-      const ExprId rest = WithoutRules(node.b, dead, memo);
-      result = Concat(WithoutRules(node.a, dead, memo), rest);
+      // Long lists: a loop, so that they do not recurse.
+      std::vector<ExprId> heads;
+      ExprId rest = expr;
+      for (; nodes_[rest].kind == Kind::kConcat; rest = nodes_[rest].b) heads.push_back(nodes_[rest].a);
+      result = WithoutRules(rest, dead, memo);
+      for (size_t i = heads.size(); i-- > 0;) result = Concat(WithoutRules(heads[i], dead, memo), result);
       break;
     }
     case Kind::kAlt: {
       std::vector<ExprId> options;
+      options.reserve(node.b);
       for (uint32_t i = 0; i < node.b; ++i) options.push_back(WithoutRules(children_[node.a + i], dead, memo));
       result = Alt(std::move(options));
       break;
@@ -106,7 +111,7 @@ bool ExprSet::Productive(ExprId expr, const std::vector<bool>& alive, std::unord
       productive = alive[node.a];
       break;
     case Kind::kConcat:
-      productive = Productive(node.a, alive, memo) && Productive(node.b, alive, memo);
+      productive = AllOfConcat(expr, [&](ExprId part) { return Productive(part, alive, memo); });
       break;
     case Kind::kAlt:
       productive = std::ranges::any_of(ChildrenOf(node), [&](ExprId child) { return Productive(child, alive, memo); });
@@ -132,7 +137,7 @@ bool ExprSet::NullableWith(ExprId expr, const std::vector<bool>& nullable_rules,
       nullable = nullable_rules[node.a];
       break;
     case Kind::kConcat:
-      nullable = NullableWith(node.a, nullable_rules, memo) && NullableWith(node.b, nullable_rules, memo);
+      nullable = AllOfConcat(expr, [&](ExprId part) { return NullableWith(part, nullable_rules, memo); });
       break;
     case Kind::kAlt:
       nullable = std::ranges::any_of(ChildrenOf(node),

@@ -112,17 +112,11 @@ class RuleChecker {
   RuleChecker(GrammarBuilder& builder, std::vector<ExprId>& rules) : builder_(builder), rules_(rules) {}
 
   // Takes out what no finite text can match.
-  ExprId Prune(ExprId start) {
-    std::vector<bool> alive(rules_.size());
-    for (bool changed = true; changed;) {
-      changed = false;
-      std::unordered_map<ExprId, bool> memo;
-      for (size_t i = 0; i < rules_.size(); ++i) {
-        if (alive[i] || !builder_.exprs().Productive(rules_[i], alive, memo)) continue;
-        alive[i] = changed = true;
-        memo.clear();
-      }
-    }
+  Result<ExprId> Prune(ExprId start) {
+    LEM_ASSIGN_OR_RETURN(const std::vector<bool> alive, LeastOf([&](ExprId rule, const std::vector<bool>& known) {
+                           std::unordered_map<ExprId, bool> memo;
+                           return builder_.exprs().Productive(rule, known, memo);
+                         }));
     if (std::ranges::find(alive, false) == alive.end()) return start;
     std::vector<bool> dead(alive.size());
     for (size_t i = 0; i < alive.size(); ++i) dead[i] = !alive[i];
@@ -132,16 +126,10 @@ class RuleChecker {
   }
 
   Status CheckLeftRecursion() const {
-    std::vector<bool> nullable(rules_.size());
-    for (bool changed = true; changed;) {
-      changed = false;
-      std::unordered_map<ExprId, bool> memo;
-      for (size_t i = 0; i < rules_.size(); ++i) {
-        if (nullable[i] || !builder_.exprs().NullableWith(rules_[i], nullable, memo)) continue;
-        nullable[i] = changed = true;
-        memo.clear();
-      }
-    }
+    LEM_ASSIGN_OR_RETURN(const std::vector<bool> nullable, LeastOf([&](ExprId rule, const std::vector<bool>& known) {
+                           std::unordered_map<ExprId, bool> memo;
+                           return builder_.exprs().NullableWith(rule, known, memo);
+                         }));
     std::vector<std::vector<RuleId>> left(rules_.size());
     std::vector<bool> memo;
     for (size_t i = 0; i < rules_.size(); ++i) {
@@ -178,6 +166,24 @@ class RuleChecker {
   }
 
  private:
+  // The rules for which `holds`, given those for which it is known; the least such set. Forwards and backwards in
+  // turns, so that chains take few rounds.
+  template <typename Predicate>
+  Result<std::vector<bool>> LeastOf(const Predicate& holds) const {
+    std::vector<bool> known(rules_.size());
+    bool forwards = false;
+    for (bool changed = true; changed; forwards = !forwards) {
+      changed = false;
+      for (size_t n = 0; n < rules_.size(); ++n) {
+        const size_t i = forwards ? n : rules_.size() - 1 - n;
+        if (known[i] || !holds(rules_[i], known)) continue;
+        known[i] = changed = true;
+      }
+      LEM_TRY(builder_.CheckLimits());
+    }
+    return known;
+  }
+
   GrammarBuilder& builder_;
   std::vector<ExprId>& rules_;
 };
@@ -210,7 +216,7 @@ Result<std::shared_ptr<const Grammar>> Grammar::Compile(const GrammarPiece& piec
   LEM_TRY(builder.CheckLimits());
   std::vector<ExprId> rules = builder.rules();
   RuleChecker checker(builder, rules);
-  start = checker.Prune(start);
+  LEM_ASSIGN_OR_RETURN(start, checker.Prune(start));
   LEM_TRY(checker.CheckLeftRecursion());
   LEM_TRY(builder.CheckLimits());
   if (!builder.exprs().Alive(start)) {

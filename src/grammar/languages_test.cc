@@ -71,6 +71,12 @@ TEST(Gbnf, Errors) {
   EXPECT_NE(ErrorOf(GrammarPiece::Gbnf("root ::= " + std::string(100'000, '('))).find("200"), std::string::npos);
 }
 
+TEST(Gbnf, LongListsDoNotRecurse) {
+  std::string list = "root ::=";
+  for (int i = 0; i < 50'000; ++i) list += " x";
+  EXPECT_TRUE(Matches(GrammarPiece::Gbnf(list + "\nx ::= \"a\"\n"), std::string(50'000, 'a')));
+}
+
 TEST(Lark, RulesAndTerminals) {
   const GrammarPiece piece = GrammarPiece::Lark(R"g(
 %import common.INT

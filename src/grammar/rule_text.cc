@@ -13,9 +13,8 @@ void RuleText::SkipSpace(std::u32string_view comment, bool lines) {
   while (More()) {
     if (text_.compare(at_, comment.size(), comment) == 0) {
       while (More() && Peek() != '\n') ++at_;
-    } else if (Peek() == ' ' || Peek() == '\t' || (lines && (Peek() == '\n' || Peek() == '\r'))) {
-      ++at_;
-    } else if (!lines && Peek() == '\r' && Peek(1) == '\n') {
+    } else if (Peek() == ' ' || Peek() == '\t' || (lines && (Peek() == '\n' || Peek() == '\r')) ||
+               (Peek() == '\r' && Peek(1) == '\n')) {
       ++at_;
     } else {
       return;

@@ -135,7 +135,6 @@ class SchemaReader {
   struct Place {
     std::string base;
     std::string path;
-    size_t depth = 0;
   };
   struct Keywords;
 
@@ -181,7 +180,7 @@ class SchemaReader {
   std::unordered_map<const JsonValue*, Referred> referred_;
   std::unordered_map<const JsonValue*, Place> places_;  // of targets
   std::unordered_map<std::string, ExprId> patterns_;
-  size_t steps_ = 0;
+  size_t steps_ = 0, depth_ = 0, open_ = 0;
 };
 
 // The expression of a regular `format`, or nothing if the name is not known.

@@ -13,7 +13,7 @@ using Kind = Schema::Kind;
 
 // A multiple with more digits makes machines of as many states.
 constexpr uint64_t kMaxMultiple = 1'000'000;
-constexpr size_t kMaxReads = 200'000;
+constexpr size_t kMaxReads = 50'000;
 
 constexpr std::string_view kTypes[] = {"null", "boolean", "number", "string", "array", "object"};
 
@@ -134,8 +134,13 @@ Result<SchemaPtr> SchemaReader::Resolve(const JsonValue* target) {
                    "a $ref leads back to the schema it stands in, beside keywords it has to be joined with; write "
                    "the parts without the recursion");
   }
+  // Each takes some kilobytes of stack, with AddressSanitizer ten times as much.
+  constexpr size_t kMaxOpen = 32;
+  if (open_ >= kMaxOpen) return ErrorAt(place, "$refs that have to be joined lead on more than {} times", kMaxOpen);
   entry.open = true;
+  ++open_;
   Result<SchemaPtr> schema = Read(*target, place);
+  --open_;
   Referred& made = referred_[target];  // the map has grown
   made.open = false;
   if (schema.ok()) made.schema = *schema;
@@ -146,12 +151,17 @@ Result<SchemaPtr> SchemaReader::Read(const JsonValue& value, const Place& place)
   LEM_TRY(Step());
   if (value.is_bool()) return value.get_bool() ? AnySchema() : NeverSchema();
   if (!value.is_object()) return ErrorAt(place, "a schema has to be an object, true or false");
-  if (place.depth > builder_.limits().max_depth) {
-    return ErrorAt(place, "schemas are nested deeper than {}", builder_.limits().max_depth);
+  // Counted over what $refs lead to on the way, so that chains of them end too.
+  if (depth_ > builder_.limits().max_depth) {
+    return ErrorAt(place, "schemas, with the $refs that have to be joined, are nested deeper than {}",
+                   builder_.limits().max_depth);
   }
   Place own = place;
   own.base = SchemaReferences::BaseOf(value, place.base);
-  return ReadObject(value.get_object(), own);
+  ++depth_;
+  Result<SchemaPtr> read = ReadObject(value.get_object(), own);
+  --depth_;
+  return read;
 }
 
 Status SchemaReader::CheckKeyword(std::string_view name, const JsonValue& value, const JsonObject& schema,
@@ -195,7 +205,6 @@ Result<SchemaPtr> SchemaReader::ReadObject(const JsonObject& schema, const Place
     LEM_TRY(flush());
     Place inner = place;
     inner.path += fmt::format("/{}", name);
-    ++inner.depth;
     SchemaPtr applied;
     if (name == "const") {
       LEM_ASSIGN_OR_RETURN(applied, ReadConst(value, inner));
@@ -226,7 +235,6 @@ Result<SchemaPtr> SchemaReader::ReadObject(const JsonObject& schema, const Place
     if (rest == nullptr) continue;
     Place inner = place;
     inner.path += fmt::format("/{}", name);
-    ++inner.depth;
     LEM_ASSIGN_OR_RETURN(const SchemaPtr read, Read(*rest, inner));
     if (read->kind != Kind::kAny) {
       LEM_ASSIGN_OR_RETURN(result, CloseUnevaluated(result, read, objects, 0));
@@ -463,7 +471,6 @@ Result<SchemaPtr> SchemaReader::ReadArray(const Keywords& keywords, const Place&
   const auto inside = [&](std::string_view name) {
     Place inner = place;
     inner.path += fmt::format("/{}", name);
-    ++inner.depth;
     return inner;
   };
   if (prefix != nullptr) {
@@ -493,7 +500,6 @@ Result<SchemaPtr> SchemaReader::ReadProperties(const Keywords& keywords, const P
     Place inner = place;
     inner.path += "/";
     inner.path += name;
-    ++inner.depth;
     return inner;
   };
   const JsonValue* properties = keywords.Find("properties");

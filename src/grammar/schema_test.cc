@@ -262,7 +262,8 @@ TEST(JsonSchema, CompactAndFree) {
 
 TEST(JsonSchema, RefusesByName) {
   for (const auto& [schema, message] : {
-           std::pair<const char*, const char*>{R"({"properties":{"a":{"not":{"type":"null"}}}})", "/properties/a: the keyword 'not'"},
+           std::pair<const char*, const char*>{R"({"properties":{"a":{"not":{"type":"null"}}}})",
+                                               "/properties/a: the keyword 'not'"},
            {R"({"if":{},"then":{}})", "'if'"},
            {R"({"type":"array","contains":{"type":"null"}})", "'contains'"},
            {R"({"type":"array","uniqueItems":true})", "'uniqueItems'"},
@@ -309,6 +310,19 @@ TEST(JsonSchema, DeepAndLargeSchemasEndInErrors) {
   for (int i = 0; i < 150; ++i) arrays += R"({"type":"array","items":)";
   arrays += "{}" + std::string(150, '}');
   EXPECT_TRUE(Accepts(arrays, "[[]]"));
+  // Chains of references, plain and joined with what stands beside them.
+  for (const bool joined : {false, true}) {
+    std::string chain = R"({"$ref":"#/$defs/a0","$defs":{)";
+    for (int i = 0; i < 2'000; ++i) {
+      chain += fmt::format(R"("a{}":{{"$ref":"#/$defs/a{}"{}}},)", i, i + 1, joined ? R"(,"minLength":1)" : "");
+    }
+    chain += R"("a2000":{"type":"string"}}})";
+    if (joined) {
+      EXPECT_NE(ErrorOf(chain).find("lead on more than 32 times"), std::string::npos) << ErrorOf(chain);
+    } else {
+      EXPECT_TRUE(Accepts(chain, "\"x\""));
+    }
+  }
   // Unions in unions, of which the join has 3^12 parts.
   std::string wide = R"({"allOf":[)";
   for (int i = 0; i < 12; ++i) {

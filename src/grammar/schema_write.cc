@@ -30,6 +30,20 @@ class SchemaWriter {
         separator_(exprs_.Concat({space_, exprs_.Byte(','), space_})),
         colon_(exprs_.Concat(space_, exprs_.Byte(':'))) {}
 
+  // `schema` and all that its $refs lead to, one after the other: chains of them do not recurse.
+  Result<ExprId> WriteAll(const SchemaPtr& schema) {
+    LEM_ASSIGN_OR_RETURN(const ExprId start, Write(schema));
+    while (!pending_.empty()) {
+      const auto [target, rule] = pending_.back();
+      pending_.pop_back();
+      LEM_ASSIGN_OR_RETURN(const SchemaPtr referred, reader_.Resolve(target));
+      LEM_ASSIGN_OR_RETURN(const ExprId body, Write(referred));
+      builder_.SetRule(rule, body);
+    }
+    return start;
+  }
+
+ private:
   Result<ExprId> Write(const SchemaPtr& schema) {
     if (const auto known = written_.find(schema.get()); known != written_.end()) return known->second;
     LEM_ASSIGN_OR_RETURN(const ExprId expr, WriteNew(*schema));
@@ -38,7 +52,6 @@ class SchemaWriter {
     return expr;
   }
 
- private:
   Result<ExprId> WriteNew(const Schema& schema) {
     LEM_TRY(builder_.CheckLimits());
     switch (schema.kind) {
@@ -77,13 +90,11 @@ class SchemaWriter {
     return Internal("a schema of kind {}", static_cast<int>(schema.kind));
   }
 
-  Result<ExprId> WriteRef(const JsonValue* target) {
+  ExprId WriteRef(const JsonValue* target) {
     if (const auto known = rules_.find(target); known != rules_.end()) return exprs_.CallRule(known->second);
     const RuleId rule = builder_.AddRule("a schema that a $ref leads to");
     rules_.emplace(target, rule);
-    LEM_ASSIGN_OR_RETURN(const SchemaPtr schema, reader_.Resolve(target));
-    LEM_ASSIGN_OR_RETURN(const ExprId body, Write(schema));
-    builder_.SetRule(rule, body);
+    pending_.emplace_back(target, rule);
     return exprs_.CallRule(rule);
   }
 
@@ -296,6 +307,7 @@ class SchemaWriter {
   std::unordered_map<const Schema*, ExprId> written_;
   std::vector<SchemaPtr> kept_;
   std::unordered_map<const JsonValue*, RuleId> rules_;
+  std::vector<std::pair<const JsonValue*, RuleId>> pending_;  // rules without a body yet
 };
 
 }  // namespace
@@ -306,7 +318,7 @@ Result<ExprId> CompileJsonSchema(GrammarBuilder& builder, std::string_view schem
   if (!root.ok()) return InvalidArgument("the JSON schema is not JSON: {}", root.status().message());
   SchemaReader reader(builder, *root);
   LEM_ASSIGN_OR_RETURN(const SchemaPtr read, reader.ReadRoot());
-  LEM_ASSIGN_OR_RETURN(const ExprId expr, SchemaWriter(builder, reader, whitespace).Write(read));
+  LEM_ASSIGN_OR_RETURN(const ExprId expr, SchemaWriter(builder, reader, whitespace).WriteAll(read));
   LEM_TRY(builder.CheckLimits());
   if (expr == kEmpty)
     return InvalidArgument("the JSON schema allows no value at all: its keywords contradict each other");
