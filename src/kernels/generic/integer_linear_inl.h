@@ -1,0 +1,470 @@
+// Products with quantised weights for one instruction set: included by its integer_linear.cc after its integer_lanes.h.
+// Numerics: kernels.h; layout of weights: tensor/lanes.h.
+//
+// A register holds kLanes rows of weights, so a strip of sixteen is one part or two. Few rows of activations (decode):
+// each group of weights is unpacked in registers and multiplied at once. More: groups of a chunk of K are unpacked to
+// scratch, in L1, and all tiles of activations pass by. Both add the same integers in the same order of groups.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "kernels/generic/inline.h"
+#include "tensor/lanes.h"
+
+namespace lem {
+namespace {
+
+// The largest integer: 127 * 256 + 127, so that both bytes of a = 256 * high + low have signs of their own.
+constexpr float kMaxInteger = 32639.0f;
+// Rows whose largest element is below count as zero: the scale's reciprocal would overflow.
+constexpr float kSmallestMax = 0x1p-100f;
+
+// Memory arrives at about 20 GB/s a core after some 120 ns under load; measured best from 2 to 8 KB.
+constexpr size_t kLanePrefetchBytes = 4096;
+
+// Rows of activations up to which weights are unpacked in registers.
+constexpr int kRegisterTokens = 4;
+// Groups that are unpacked to scratch at a time: 16 * 768 bytes stay in L1 beside a tile of activations.
+constexpr int64_t kChunkGroups = 16;
+// Rows of activations whose float sums are kept in scratch meanwhile: 16 KiB.
+constexpr int64_t kTokenBlock = 256;
+
+constexpr int kStripParts = static_cast<int>(kLaneRows) / kLanes;
+
+// --- weights ---
+
+template <DType kType>
+struct Scales;  // kCount scales a group
+
+// One float16 scale a group, two groups a tile. kZero: the code that stands for zero.
+template <int kZero>
+struct PlainScales {
+  static constexpr int kCount = 1;
+  LEM_INLINE void Load(const std::byte*, int) {}
+  LEM_INLINE void Get(const std::byte* header, int64_t g, int lane, F32* d, F32* m) const {
+    d[0] = LoadHalfs(header + 32 * g + 2 * lane);
+    m[0] = Multiply(d[0], SetFloat(-kZero));
+  }
+};
+template <>
+struct Scales<DType::kQ4_0> : PlainScales<8> {};
+template <>
+struct Scales<DType::kQ5_0> : PlainScales<16> {};
+template <>
+struct Scales<DType::kQ8_0> : PlainScales<128> {};
+
+struct PlainScalesAndMinima {
+  static constexpr int kCount = 1;
+  LEM_INLINE void Load(const std::byte*, int) {}
+  LEM_INLINE void Get(const std::byte* header, int64_t, int lane, F32* d, F32* m) const {
+    d[0] = LoadHalfs(header + 2 * lane);
+    m[0] = LoadHalfs(header + 32 + 2 * lane);
+  }
+};
+template <>
+struct Scales<DType::kQ4_1> : PlainScalesAndMinima {};
+template <>
+struct Scales<DType::kQ5_1> : PlainScalesAndMinima {};
+
+struct SixBitScalesAndMinima {
+  static constexpr int kCount = 1;
+  F32 d, minus_dmin;
+  LEM_INLINE void Load(const std::byte* header, int lane) {
+    d = LoadHalfs(header + 2 * lane);
+    minus_dmin = Multiply(LoadHalfs(header + 32 + 2 * lane), SetFloat(-1.0f));
+  }
+  LEM_INLINE void Get(const std::byte* header, int64_t g, int lane, F32* scale, F32* m) const {
+    scale[0] = Multiply(d, LoadUnsignedBytes(header + 64 + 16 * g + lane));
+    m[0] = Multiply(minus_dmin, LoadUnsignedBytes(header + 192 + 16 * g + lane));
+  }
+};
+template <>
+struct Scales<DType::kQ4_K> : SixBitScalesAndMinima {};
+template <>
+struct Scales<DType::kQ5_K> : SixBitScalesAndMinima {};
+
+template <>
+struct Scales<DType::kQ2_K> {
+  static constexpr int kCount = 2;
+  F32 d, minus_dmin;
+  LEM_INLINE void Load(const std::byte* header, int lane) {
+    d = LoadHalfs(header + 2 * lane);
+    minus_dmin = Multiply(LoadHalfs(header + 32 + 2 * lane), SetFloat(-1.0f));
+  }
+  LEM_INLINE void Get(const std::byte* header, int64_t g, int lane, F32* scale, F32* m) const {
+    for (int s = 0; s < 2; ++s) {
+      F32 low, high;
+      LoadNibbles(header + 64 + 16 * (2 * g + s) + lane, &low, &high);
+      scale[s] = Multiply(d, low);
+      m[s] = Multiply(minus_dmin, high);
+    }
+  }
+};
+
+template <int kZero>
+struct SignedByteScales {
+  static constexpr int kCount = 2;
+  F32 d;
+  LEM_INLINE void Load(const std::byte* header, int lane) { d = LoadHalfs(header + 2 * lane); }
+  LEM_INLINE void Get(const std::byte* header, int64_t g, int lane, F32* scale, F32* m) const {
+    for (int s = 0; s < 2; ++s) {
+      scale[s] = Multiply(d, LoadSignedBytes(header + 64 + 16 * (2 * g + s) + lane));
+      m[s] = Multiply(scale[s], SetFloat(-kZero));
+    }
+  }
+};
+template <>
+struct Scales<DType::kQ3_K> : SignedByteScales<4> {};
+template <>
+struct Scales<DType::kQ6_K> : SignedByteScales<32> {};
+
+constexpr int CodeBits(DType dtype) {
+  switch (dtype) {
+    case DType::kQ2_K:
+      return 2;
+    case DType::kQ3_K:
+      return 3;
+    case DType::kQ4_0:
+    case DType::kQ4_1:
+    case DType::kQ4_K:
+      return 4;
+    case DType::kQ6_K:
+      return 6;
+    case DType::kQ8_0:
+      return 8;
+    default:
+      return 5;
+  }
+}
+
+// x shifted by kBits to the left, or to the right if that is negative.
+template <int kBits>
+LEM_INLINE Codes Shift(Codes x) {
+  if constexpr (kBits > 0) return ShiftLeft<kBits>(x);
+  if constexpr (kBits < 0) return ShiftRight<-kBits>(x);
+  return x;
+}
+template <typename Body, int... kIndexes>
+LEM_INLINE void ForEachIndex(std::integer_sequence<int, kIndexes...>, Body&& body) {
+  (body.template operator()<kIndexes>(), ...);
+}
+
+// The codes of a group: byte 4 r + b of w[l] is that of column 4 l + b of row lane + r.
+template <int kBits>
+LEM_INLINE void UnpackCodes(const std::byte* group, int lane, Codes (&w)[8]) {
+  const std::byte* p = group + 4 * lane;
+  constexpr auto kEight = std::make_integer_sequence<int, 8>();
+  if constexpr (kBits == 8) {
+    for (int l = 0; l < 8; ++l) w[l] = LoadLine(p + 64 * l);
+  }
+  if constexpr (kBits >= 4 && kBits < 8) {
+    for (int i = 0; i < 4; ++i) {
+      const Codes x = LoadLine(p + 64 * i);
+      w[i] = And(x, 0x0F0F0F0F);
+      w[i + 4] = And(ShiftRight<4>(x), 0x0F0F0F0F);
+    }
+  }
+  if constexpr (kBits == 5) {
+    const Codes bits = LoadLine(p + 256);
+    ForEachIndex(kEight,
+                 [&]<int kL>() LEM_INLINE_LAMBDA { w[kL] = OrMasked(w[kL], Shift<4 - kL>(bits), 0x10101010); });
+  }
+  if constexpr (kBits == 6) {
+    const Codes pairs[2] = {LoadLine(p + 256), LoadLine(p + 320)};
+    ForEachIndex(kEight, [&]<int kL>() LEM_INLINE_LAMBDA {
+      w[kL] = OrMasked(w[kL], Shift<4 - 2 * (kL % 4)>(pairs[kL / 4]), 0x30303030);
+    });
+  }
+  if constexpr (kBits <= 3) {
+    const Codes pairs[2] = {LoadLine(p), LoadLine(p + 64)};
+    ForEachIndex(kEight, [&]<int kL>()
+                             LEM_INLINE_LAMBDA { w[kL] = And(Shift<-2 * (kL % 4)>(pairs[kL / 4]), 0x03030303); });
+  }
+  if constexpr (kBits == 3) {
+    const Codes bits = LoadLine(p + 128);
+    ForEachIndex(kEight,
+                 [&]<int kL>() LEM_INLINE_LAMBDA { w[kL] = OrMasked(w[kL], Shift<2 - kL>(bits), 0x04040404); });
+  }
+}
+
+// --- products ---
+
+// One tile of activations, from some group on.
+struct TileInput {
+  const std::byte* records;  // [groups, tile_rows, 64]
+  const float* sums;         // [groups * kCount, tile_rows]
+  int64_t tile_rows;
+};
+
+LEM_INLINE TileInput InputOf(const IntegerRows& in, int64_t tile, int64_t group, int scales_a_group) {
+  const int64_t groups = in.k / kLaneGroup;
+  const int64_t first = (tile * groups + group) * in.tile_rows;
+  return {in.records + first * static_cast<int64_t>(IntegerRows::kRecordBytes),
+          (scales_a_group == 1 ? in.sums32 : in.sums16) + first * scales_a_group, in.tile_rows};
+}
+
+// acc[t] += the products of one group with rows t < kTokens of a tile.
+template <int kScales, int kTokens>
+LEM_INLINE void MultiplyGroup(const Codes (&w)[8], const F32* d, const F32* m, const std::byte* records,
+                              const float* sums, int64_t tile_rows, F32 (&acc)[kTokens]) {
+  constexpr int kLines = 8 / kScales;
+  for (int s = 0; s < kScales; ++s) {
+    I32 dots[kTokens];
+    Dots<kLines, kTokens>(w + s * kLines, records, s * kLines, dots);
+    for (int t = 0; t < kTokens; ++t) {
+      acc[t] = Fma(d[s], ToFloat(dots[t]), acc[t]);
+      acc[t] = Fma(m[s], SetFloat(sums[s * tile_rows + t]), acc[t]);
+    }
+  }
+}
+
+// Writes the outputs of rows `lane`... of a strip at column n: those that the matrix has.
+LEM_INLINE void StoreOutputs(const IntegerLinearArgs& args, int64_t token, int64_t n, F32 acc) {
+  float* out = args.out + token * args.out_stride + n;
+  F32 value = Multiply(acc, SetFloat(args.in.scales[token]));
+  if (n + kLanes <= args.n) {
+    if (args.bias != nullptr) value = Add(value, LoadFloats(args.bias + n));
+    StoreFloats(out, value);
+    return;
+  }
+  float values[kLanes];
+  StoreFloats(values, value);
+  for (int64_t i = 0; i < args.n - n; ++i) out[i] = args.bias != nullptr ? values[i] + args.bias[n + i] : values[i];
+}
+
+// Up to kRegisterTokens rows, which are one tile.
+template <DType kType, int kTokens>
+LEM_NOINLINE void MultiplyInRegisters(const IntegerLinearArgs& args, const std::byte* strip, int64_t n) {
+  constexpr LaneFormat kFormat = LaneFormatOf(kType);
+  using S = Scales<kType>;
+  const int64_t num_groups = args.in.k / kLaneGroup;
+  for (int part = 0; part < kStripParts; ++part) {
+    const int lane = part * kLanes;
+    if (n + lane >= args.n) return;
+    const TileInput in = InputOf(args.in, 0, 0, S::kCount);
+    const std::byte* records = in.records;
+    const float* sums = in.sums;
+    const std::byte* header = strip;
+    F32 acc[kTokens];
+    for (int t = 0; t < kTokens; ++t) acc[t] = SetFloat(0.0f);
+    for (int64_t first = 0; first < num_groups; first += kFormat.tile_groups, header += kFormat.tile_bytes()) {
+      const int64_t count = num_groups - first < kFormat.tile_groups ? num_groups - first : kFormat.tile_groups;
+      S scales;
+      scales.Load(header, lane);
+      if (part == 0) {
+        for (size_t line = 0; line < kFormat.header_bytes; line += 64) {
+          __builtin_prefetch(header + kLanePrefetchBytes + line);
+        }
+      }
+      const std::byte* group = header + kFormat.header_bytes;
+      for (int64_t g = 0; g < count; ++g, group += kFormat.group_bytes) {
+        if (part == 0) {
+          for (size_t line = 0; line < kFormat.group_bytes; line += 64) {
+            __builtin_prefetch(group + kLanePrefetchBytes + line);
+          }
+        }
+        Codes w[8];
+        UnpackCodes<CodeBits(kType)>(group, lane, w);
+        F32 d[S::kCount], m[S::kCount];
+        scales.Get(header, g, lane, d, m);
+        MultiplyGroup<S::kCount, kTokens>(w, d, m, records, sums, in.tile_rows, acc);
+        records += in.tile_rows * static_cast<int64_t>(IntegerRows::kRecordBytes);
+        sums += in.tile_rows * S::kCount;
+      }
+    }
+    for (int t = 0; t < kTokens; ++t) StoreOutputs(args, t, n + lane, acc[t]);
+  }
+}
+
+// A group unpacked to scratch: [8] lines of kLanes * 4 bytes, then d and m, [kScales][kLanes] floats each.
+template <int kScales>
+constexpr size_t kUnpackedBytes = kLanes * 4 * (8 + 2 * kScales);
+
+template <DType kType>
+LEM_NOINLINE void UnpackGroups(const std::byte* strip, int lane, int64_t begin, int64_t end, std::byte* out) {
+  constexpr LaneFormat kFormat = LaneFormatOf(kType);
+  using S = Scales<kType>;
+  for (int64_t i = begin; i < end; ++i, out += kUnpackedBytes<S::kCount>) {
+    const int64_t g = i % kFormat.tile_groups;
+    const std::byte* header = strip + static_cast<size_t>(i / kFormat.tile_groups) * kFormat.tile_bytes();
+    const std::byte* group = header + kFormat.header_bytes + static_cast<size_t>(g) * kFormat.group_bytes;
+    for (size_t line = 0; line < kFormat.group_bytes; line += 64) __builtin_prefetch(group + kLanePrefetchBytes + line);
+    Codes w[8];
+    UnpackCodes<CodeBits(kType)>(group, lane, w);
+    for (int l = 0; l < 8; ++l) StoreLine(out + kLanes * 4 * l, w[l]);
+    S scales;
+    scales.Load(header, lane);
+    F32 d[S::kCount], m[S::kCount];
+    scales.Get(header, g, lane, d, m);
+    float* floats = reinterpret_cast<float*>(out + kLanes * 4 * 8);
+    for (int s = 0; s < S::kCount; ++s) {
+      StoreFloats(floats + kLanes * s, d[s]);
+      StoreFloats(floats + kLanes * (S::kCount + s), m[s]);
+    }
+  }
+}
+
+// sums[t][kLanes] += unpacked groups x rows t < kTokens of a tile.
+template <int kScales, int kTokens>
+LEM_NOINLINE void MultiplyUnpacked(const std::byte* unpacked, int64_t num_groups, TileInput in, float* sums) {
+  F32 acc[kTokens];
+  for (int t = 0; t < kTokens; ++t) acc[t] = LoadFloats(sums + kLanes * t);
+  for (int64_t g = 0; g < num_groups; ++g) {
+    Codes w[8];
+    for (int l = 0; l < 8; ++l) w[l] = LoadLine(unpacked + kLanes * 4 * l);
+    const float* floats = reinterpret_cast<const float*>(unpacked + kLanes * 4 * 8);
+    F32 d[kScales], m[kScales];
+    for (int s = 0; s < kScales; ++s) {
+      d[s] = LoadFloats(floats + kLanes * s);
+      m[s] = LoadFloats(floats + kLanes * (kScales + s));
+    }
+    MultiplyGroup<kScales, kTokens>(w, d, m, in.records, in.sums, in.tile_rows, acc);
+    unpacked += kUnpackedBytes<kScales>;
+    in.records += in.tile_rows * static_cast<int64_t>(IntegerRows::kRecordBytes);
+    in.sums += in.tile_rows * kScales;
+  }
+  for (int t = 0; t < kTokens; ++t) StoreFloats(sums + kLanes * t, acc[t]);
+}
+
+template <int kScales, int... kIndexes>
+LEM_INLINE void MultiplyUnpackedOf(int64_t tokens, const std::byte* unpacked, int64_t num_groups, const TileInput& in,
+                                   float* sums, std::integer_sequence<int, kIndexes...>) {
+  (void)((tokens == kIndexes + 1 && (MultiplyUnpacked<kScales, kIndexes + 1>(unpacked, num_groups, in, sums), true)) ||
+         ...);
+}
+
+template <DType kType>
+void MultiplyInChunks(const IntegerLinearArgs& args, const std::byte* strip, int64_t n, float* scratch) {
+  constexpr int kCount = Scales<kType>::kCount;
+  const int64_t num_groups = args.in.k / kLaneGroup;
+  const int64_t tile_rows = args.in.tile_rows;
+  const int64_t block_tiles = kTokenBlock / tile_rows;
+  const int64_t num_tiles = (args.in.num_rows + tile_rows - 1) / tile_rows;
+  float* sums = scratch;  // [tiles of a block, tile_rows, kLanes]
+  std::byte* unpacked = reinterpret_cast<std::byte*>(sums + kTokenBlock * kLanes);
+  for (int part = 0; part < kStripParts; ++part) {
+    const int lane = part * kLanes;
+    if (n + lane >= args.n) return;
+    for (int64_t tile_begin = 0; tile_begin < num_tiles; tile_begin += block_tiles) {
+      const int64_t tile_end = num_tiles - tile_begin < block_tiles ? num_tiles : tile_begin + block_tiles;
+      for (int64_t i = 0; i < (tile_end - tile_begin) * tile_rows * kLanes; ++i) sums[i] = 0.0f;
+      for (int64_t begin = 0; begin < num_groups; begin += kChunkGroups) {
+        const int64_t end = num_groups - begin < kChunkGroups ? num_groups : begin + kChunkGroups;
+        UnpackGroups<kType>(strip, lane, begin, end, unpacked);
+        for (int64_t tile = tile_begin; tile < tile_end; ++tile) {
+          const int64_t left = args.in.num_rows - tile * tile_rows;
+          MultiplyUnpackedOf<kCount>(left < tile_rows ? left : tile_rows, unpacked, end - begin,
+                                     InputOf(args.in, tile, begin, kCount),
+                                     sums + (tile - tile_begin) * tile_rows * kLanes,
+                                     std::make_integer_sequence<int, kMaxTokens>());
+        }
+      }
+      const int64_t token_end = tile_end * tile_rows < args.in.num_rows ? tile_end * tile_rows : args.in.num_rows;
+      for (int64_t token = tile_begin * tile_rows; token < token_end; ++token) {
+        StoreOutputs(args, token, n + lane, LoadFloats(sums + (token - tile_begin * tile_rows) * kLanes));
+      }
+    }
+  }
+}
+
+template <DType kType, int... kIndexes>
+LEM_INLINE void MultiplyStrip(const IntegerLinearArgs& args, const std::byte* strip, int64_t n, float* scratch,
+                              std::integer_sequence<int, kIndexes...>) {
+  const bool few = ((args.in.num_rows == kIndexes + 1 &&
+                     (MultiplyInRegisters<kType, kIndexes + 1>(args, strip, n), true)) ||
+                    ...);
+  if (!few) MultiplyInChunks<kType>(args, strip, n, scratch);
+}
+
+template <DType kType>
+void LinearOf(const IntegerLinearArgs& args, int64_t n_begin, int64_t n_end, float* scratch) {
+  const size_t strip_bytes = LaneStripBytes(kType, args.in.k);
+  for (int64_t n = n_begin; n < n_end; n += kLaneRows) {
+    const std::byte* strip = args.weight + static_cast<size_t>(n / kLaneRows) * strip_bytes;
+    if (args.layout == Layout::kGgufRows) {
+      // Behind the sums and unpacked groups of MultiplyInChunks, in scratch that grows with K.
+      auto* packed = reinterpret_cast<std::byte*>(scratch) + 8192 * sizeof(float) - 576;
+      packed -= reinterpret_cast<uintptr_t>(packed) % 64;
+      PackLaneStrip(kType, args.weight + static_cast<size_t>(n) * args.row_bytes, args.row_bytes,
+                    args.n - n < kLaneRows ? args.n - n : kLaneRows, args.in.k, packed);
+      strip = packed;
+    }
+    MultiplyStrip<kType>(args, strip, n, scratch, std::make_integer_sequence<int, kRegisterTokens>());
+  }
+}
+
+}  // namespace
+
+template <>
+void IntegerOps<kIsa>::QuantizeRow(const float* in, const IntegerRows& out, int64_t row) noexcept {
+  // Magnitudes as integers: they rise with the floats, and those of infinities and NaNs are the largest.
+  int32_t max_bits = 0;
+  for (int64_t i = 0; i < out.k; ++i) {
+    const int32_t bits = std::bit_cast<int32_t>(in[i]) & 0x7FFFFFFF;
+    max_bits = bits > max_bits ? bits : max_bits;
+  }
+  const float max = std::bit_cast<float>(max_bits);
+  const bool finite = max_bits < 0x7F800000;
+  const bool zero = !finite || max < kSmallestMax;
+  out.scales[row] = !finite ? __builtin_nanf("") : zero ? 0.0f : max / kMaxInteger;
+  const float inverse = zero ? 0.0f : kMaxInteger / max;
+
+  const int64_t tile = row / out.tile_rows, place = row % out.tile_rows;
+  const int64_t num_groups = out.k / kLaneGroup;
+  std::byte* record = out.records + ((tile * num_groups) * out.tile_rows + place) *
+                                        static_cast<int64_t>(IntegerRows::kRecordBytes);
+  float* sum32 = out.sums32 + tile * num_groups * out.tile_rows + place;
+  float* sum16 = out.sums16 + 2 * tile * num_groups * out.tile_rows + place;
+  for (int64_t g = 0; g < num_groups; ++g) {
+    // Adding 1.5 * 2^23 rounds to an integer, ties to even, and leaves it in the low bits.
+    constexpr float kRounder = 12582912.0f;
+    int32_t a[kLaneGroup];
+    for (int i = 0; i < kLaneGroup; ++i) {
+      const float scaled = zero ? 0.0f : in[g * kLaneGroup + i] * inverse;
+      a[i] = std::bit_cast<int32_t>(scaled + kRounder) - std::bit_cast<int32_t>(kRounder);
+    }
+    int32_t sums[2] = {0, 0};
+    for (int i = 0; i < 16; ++i) sums[0] += a[i];
+    for (int i = 0; i < 16; ++i) sums[1] += a[16 + i];
+    StoreRecord(a, record);
+    *sum32 = static_cast<float>(sums[0] + sums[1]);
+    sum16[0] = static_cast<float>(sums[0]);
+    sum16[out.tile_rows] = static_cast<float>(sums[1]);
+    record += out.tile_rows * static_cast<int64_t>(IntegerRows::kRecordBytes);
+    sum32 += out.tile_rows;
+    sum16 += 2 * out.tile_rows;
+  }
+}
+
+template <>
+void IntegerOps<kIsa>::Linear(const IntegerLinearArgs& args, int64_t n_begin, int64_t n_end, float* scratch) noexcept {
+  switch (args.dtype) {
+    case DType::kQ4_0:
+      return LinearOf<DType::kQ4_0>(args, n_begin, n_end, scratch);
+    case DType::kQ4_1:
+      return LinearOf<DType::kQ4_1>(args, n_begin, n_end, scratch);
+    case DType::kQ5_0:
+      return LinearOf<DType::kQ5_0>(args, n_begin, n_end, scratch);
+    case DType::kQ5_1:
+      return LinearOf<DType::kQ5_1>(args, n_begin, n_end, scratch);
+    case DType::kQ8_0:
+      return LinearOf<DType::kQ8_0>(args, n_begin, n_end, scratch);
+    case DType::kQ2_K:
+      return LinearOf<DType::kQ2_K>(args, n_begin, n_end, scratch);
+    case DType::kQ3_K:
+      return LinearOf<DType::kQ3_K>(args, n_begin, n_end, scratch);
+    case DType::kQ4_K:
+      return LinearOf<DType::kQ4_K>(args, n_begin, n_end, scratch);
+    case DType::kQ5_K:
+      return LinearOf<DType::kQ5_K>(args, n_begin, n_end, scratch);
+    case DType::kQ6_K:
+      return LinearOf<DType::kQ6_K>(args, n_begin, n_end, scratch);
+    default:
+      return;  // the caller's check: HasLanes
+  }
+}
+
+}  // namespace lem
