@@ -40,7 +40,7 @@ Result<std::unique_ptr<ModelBench>> ModelBench::Create(ModelBenchOptions options
   const ModelBenchOptions& wanted = bench->options_;
   const KernelTable& kernels = BestKernelTable();
   LEM_ASSIGN_OR_RETURN(bench->memory_, MemoryManager::Create());
-  bench->devices_.Add(MakeCpuDevice(bench->pool_, kernels));
+  bench->devices_.Add(MakeCpuDevice(bench->pool_, kernels, bench->memory_.get()));
   LEM_ASSIGN_OR_RETURN(bench->model_, LoadModel(wanted.model));
   EngineOptions engine_options;
   for (const int64_t size : wanted.prefill_sizes) {
