@@ -21,6 +21,7 @@ constexpr KernelTable MakeTable(const char* name, int64_t max_tile_rows) {
       .linear = O::Linear,
       .quantize_row = IntegerOps<kIntegerIsa>::QuantizeRow,
       .integer_linear = IntegerOps<kIntegerIsa>::Linear,
+      .integer_products = IntegerOps<kIntegerIsa>::Products,
       .dequantize_row = O::DequantizeRow,
       .rms_norm = O::RmsNorm,
       .add = O::Add,

@@ -129,6 +129,9 @@ struct KernelTable {
   // Computes out[:, n] for n in [n_begin, n_end); n_begin is a multiple of kLaneRows, and so is n_end unless it is N.
   // scratch: as for linear.
   void (*integer_linear)(const IntegerLinearArgs& args, int64_t n_begin, int64_t n_end, float* scratch) noexcept;
+  // For measurements: num_groups times the products of one group of kLaneRows rows with max_tile_rows rows of
+  // activations, out of the nearest cache and with nothing else. Returns something of the sums.
+  int64_t (*integer_products)(int64_t num_groups) noexcept;
   // out[0..k) = one dequantised row.
   void (*dequantize_row)(DType dtype, const std::byte* row, float* out, int64_t k) noexcept;
   // out[i] = in[i] * weight[i] / sqrt(mean(in^2) + eps); in and out may be the same. [n]
@@ -165,7 +168,7 @@ struct KernelTable {
 
 // Most rows of weights that one call of `linear` should be given for good cache use, and the scratch it needs.
 inline constexpr int64_t kLinearPanelRows = 32;
-inline constexpr int64_t LinearScratchFloats(int64_t k) { return kLinearPanelRows * ((k + 15) / 16 * 16) + 8192; }
+inline constexpr int64_t LinearScratchFloats(int64_t k) { return kLinearPanelRows * ((k + 15) / 16 * 16) + 512; }
 // Most (rows x heads of a group) that one call of attention_chunk may be given, and its scratch.
 inline constexpr int64_t kAttentionMaxStates = 64;
 inline constexpr int64_t AttentionScratchFloats() { return kAttentionMaxStates * kAttentionChunk + 64; }

@@ -40,6 +40,7 @@ template <Isa kIsa>
 struct IntegerOps {
   static void QuantizeRow(const float* in, const IntegerRows& out, int64_t row) noexcept;
   static void Linear(const IntegerLinearArgs& args, int64_t n_begin, int64_t n_end, float* scratch) noexcept;
+  static int64_t Products(int64_t num_groups) noexcept;
 };
 
 }  // namespace lem

@@ -21,7 +21,6 @@ using I32 = __m256i;
 using F32 = __m256;
 
 LEM_INLINE Codes LoadLine(const std::byte* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); }
-LEM_INLINE void StoreLine(std::byte* p, Codes x) { _mm256_store_si256(reinterpret_cast<__m256i*>(p), x); }
 LEM_INLINE Codes SetWord(uint32_t word) { return _mm256_set1_epi32(static_cast<int>(word)); }
 LEM_INLINE Codes And(Codes x, uint32_t mask) { return _mm256_and_si256(x, SetWord(mask)); }
 LEM_INLINE Codes OrMasked(Codes x, Codes y, uint32_t mask) { return _mm256_or_si256(x, And(y, mask)); }

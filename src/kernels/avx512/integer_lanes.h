@@ -21,7 +21,6 @@ using I32 = __m512i;
 using F32 = __m512;
 
 LEM_INLINE Codes LoadLine(const std::byte* p) { return _mm512_load_si512(reinterpret_cast<const __m512i*>(p)); }
-LEM_INLINE void StoreLine(std::byte* p, Codes x) { _mm512_store_si512(reinterpret_cast<__m512i*>(p), x); }
 LEM_INLINE Codes SetWord(uint32_t word) { return _mm512_set1_epi32(static_cast<int>(word)); }
 LEM_INLINE Codes And(Codes x, uint32_t mask) { return _mm512_and_si512(x, SetWord(mask)); }
 // x | (y & mask)

@@ -19,7 +19,7 @@ LEM_INLINE void StoreRecord(const int32_t* a, std::byte* record) {
 }
 
 // Few rows need both passes at once, to have enough sums in flight; many do with one register a row.
-constexpr int kTwoChainTokens = 3;
+constexpr int kTwoChainTokens = 5;
 
 // out[t] = the sums of codes x integers over kLines lines of a group, which begin at line `first`.
 template <int kLines, int kTokens>

@@ -1,9 +1,9 @@
 // Products with quantised weights for one instruction set: included by its integer_linear.cc after its integer_lanes.h.
 // Numerics: kernels.h; layout of weights: tensor/lanes.h.
 //
-// A register holds kLanes rows of weights, so a strip of sixteen is one part or two. Few rows of activations (decode):
-// each group of weights is unpacked in registers and multiplied at once. More: groups of a chunk of K are unpacked to
-// scratch, in L1, and all tiles of activations pass by. Both add the same integers in the same order of groups.
+// A register holds kLanes rows of weights, so a strip of sixteen is one part or two. For each tile of activations, each group
+// of the strip is unpacked in registers and multiplied with all rows of the tile at once. A strip stays in L1 while the
+// tiles pass by; unpacking it anew for each tile costs less than loading it unpacked would.
 #pragma once
 
 #include <bit>
@@ -25,13 +25,7 @@ constexpr float kSmallestMax = 0x1p-100f;
 // Memory arrives at about 20 GB/s a core after some 120 ns under load; measured best from 2 to 8 KB.
 constexpr size_t kLanePrefetchBytes = 4096;
 
-// Rows of activations up to which weights are unpacked in registers.
-constexpr int kRegisterTokens = 4;
-// Groups that are unpacked to scratch at a time: 16 * 768 bytes stay in L1 beside a tile of activations.
-constexpr int64_t kChunkGroups = 16;
-// Rows of activations whose float sums are kept in scratch meanwhile: 16 KiB.
-constexpr int64_t kTokenBlock = 256;
-
+constexpr auto kRecordBytes = static_cast<int64_t>(IntegerRows::kRecordBytes);
 constexpr int kStripParts = static_cast<int>(kLaneRows) / kLanes;
 
 // --- weights ---
@@ -192,20 +186,6 @@ LEM_INLINE void UnpackCodes(const std::byte* group, int lane, Codes (&w)[8]) {
 
 // --- products ---
 
-// One tile of activations, from some group on.
-struct TileInput {
-  const std::byte* records;  // [groups, tile_rows, 64]
-  const float* sums;         // [groups * kCount, tile_rows]
-  int64_t tile_rows;
-};
-
-LEM_INLINE TileInput InputOf(const IntegerRows& in, int64_t tile, int64_t group, int scales_a_group) {
-  const int64_t groups = in.k / kLaneGroup;
-  const int64_t first = (tile * groups + group) * in.tile_rows;
-  return {in.records + first * static_cast<int64_t>(IntegerRows::kRecordBytes),
-          (scales_a_group == 1 ? in.sums32 : in.sums16) + first * scales_a_group, in.tile_rows};
-}
-
 // acc[t] += the products of one group with rows t < kTokens of a tile.
 template <int kScales, int kTokens>
 LEM_INLINE void MultiplyGroup(const Codes (&w)[8], const F32* d, const F32* m, const std::byte* records,
@@ -235,18 +215,18 @@ LEM_INLINE void StoreOutputs(const IntegerLinearArgs& args, int64_t token, int64
   for (int64_t i = 0; i < args.n - n; ++i) out[i] = args.bias != nullptr ? values[i] + args.bias[n + i] : values[i];
 }
 
-// Up to kRegisterTokens rows, which are one tile.
+// A strip times one tile.
 template <DType kType, int kTokens>
-LEM_NOINLINE void MultiplyInRegisters(const IntegerLinearArgs& args, const std::byte* strip, int64_t n) {
+LEM_NOINLINE void MultiplyTile(const IntegerLinearArgs& args, const std::byte* strip, int64_t n, int64_t tile) {
   constexpr LaneFormat kFormat = LaneFormatOf(kType);
   using S = Scales<kType>;
-  const int64_t num_groups = args.in.k / kLaneGroup;
+  const int64_t num_groups = args.in.k / kLaneGroup, tile_rows = args.in.tile_rows;
   for (int part = 0; part < kStripParts; ++part) {
     const int lane = part * kLanes;
     if (n + lane >= args.n) return;
-    const TileInput in = InputOf(args.in, 0, 0, S::kCount);
-    const std::byte* records = in.records;
-    const float* sums = in.sums;
+    const bool comes_from_memory = part == 0 && tile == 0;
+    const std::byte* records = args.in.records + tile * num_groups * tile_rows * kRecordBytes;
+    const float* sums = (S::kCount == 1 ? args.in.sums32 : args.in.sums16) + tile * num_groups * tile_rows * S::kCount;
     const std::byte* header = strip;
     F32 acc[kTokens];
     for (int t = 0; t < kTokens; ++t) acc[t] = SetFloat(0.0f);
@@ -254,14 +234,14 @@ LEM_NOINLINE void MultiplyInRegisters(const IntegerLinearArgs& args, const std::
       const int64_t count = num_groups - first < kFormat.tile_groups ? num_groups - first : kFormat.tile_groups;
       S scales;
       scales.Load(header, lane);
-      if (part == 0) {
+      if (comes_from_memory) {
         for (size_t line = 0; line < kFormat.header_bytes; line += 64) {
           __builtin_prefetch(header + kLanePrefetchBytes + line);
         }
       }
       const std::byte* group = header + kFormat.header_bytes;
       for (int64_t g = 0; g < count; ++g, group += kFormat.group_bytes) {
-        if (part == 0) {
+        if (comes_from_memory) {
           for (size_t line = 0; line < kFormat.group_bytes; line += 64) {
             __builtin_prefetch(group + kLanePrefetchBytes + line);
           }
@@ -270,113 +250,23 @@ LEM_NOINLINE void MultiplyInRegisters(const IntegerLinearArgs& args, const std::
         UnpackCodes<CodeBits(kType)>(group, lane, w);
         F32 d[S::kCount], m[S::kCount];
         scales.Get(header, g, lane, d, m);
-        MultiplyGroup<S::kCount, kTokens>(w, d, m, records, sums, in.tile_rows, acc);
-        records += in.tile_rows * static_cast<int64_t>(IntegerRows::kRecordBytes);
-        sums += in.tile_rows * S::kCount;
+        MultiplyGroup<S::kCount, kTokens>(w, d, m, records, sums, tile_rows, acc);
+        records += tile_rows * kRecordBytes;
+        sums += tile_rows * S::kCount;
       }
     }
-    for (int t = 0; t < kTokens; ++t) StoreOutputs(args, t, n + lane, acc[t]);
-  }
-}
-
-// A group unpacked to scratch: [8] lines of kLanes * 4 bytes, then d and m, [kScales][kLanes] floats each.
-template <int kScales>
-constexpr size_t kUnpackedBytes = kLanes * 4 * (8 + 2 * kScales);
-
-template <DType kType>
-LEM_NOINLINE void UnpackGroups(const std::byte* strip, int lane, int64_t begin, int64_t end, std::byte* out) {
-  constexpr LaneFormat kFormat = LaneFormatOf(kType);
-  using S = Scales<kType>;
-  for (int64_t i = begin; i < end; ++i, out += kUnpackedBytes<S::kCount>) {
-    const int64_t g = i % kFormat.tile_groups;
-    const std::byte* header = strip + static_cast<size_t>(i / kFormat.tile_groups) * kFormat.tile_bytes();
-    const std::byte* group = header + kFormat.header_bytes + static_cast<size_t>(g) * kFormat.group_bytes;
-    for (size_t line = 0; line < kFormat.group_bytes; line += 64) __builtin_prefetch(group + kLanePrefetchBytes + line);
-    Codes w[8];
-    UnpackCodes<CodeBits(kType)>(group, lane, w);
-    for (int l = 0; l < 8; ++l) StoreLine(out + kLanes * 4 * l, w[l]);
-    S scales;
-    scales.Load(header, lane);
-    F32 d[S::kCount], m[S::kCount];
-    scales.Get(header, g, lane, d, m);
-    float* floats = reinterpret_cast<float*>(out + kLanes * 4 * 8);
-    for (int s = 0; s < S::kCount; ++s) {
-      StoreFloats(floats + kLanes * s, d[s]);
-      StoreFloats(floats + kLanes * (S::kCount + s), m[s]);
-    }
-  }
-}
-
-// sums[t][kLanes] += unpacked groups x rows t < kTokens of a tile.
-template <int kScales, int kTokens>
-LEM_NOINLINE void MultiplyUnpacked(const std::byte* unpacked, int64_t num_groups, TileInput in, float* sums) {
-  F32 acc[kTokens];
-  for (int t = 0; t < kTokens; ++t) acc[t] = LoadFloats(sums + kLanes * t);
-  for (int64_t g = 0; g < num_groups; ++g) {
-    Codes w[8];
-    for (int l = 0; l < 8; ++l) w[l] = LoadLine(unpacked + kLanes * 4 * l);
-    const float* floats = reinterpret_cast<const float*>(unpacked + kLanes * 4 * 8);
-    F32 d[kScales], m[kScales];
-    for (int s = 0; s < kScales; ++s) {
-      d[s] = LoadFloats(floats + kLanes * s);
-      m[s] = LoadFloats(floats + kLanes * (kScales + s));
-    }
-    MultiplyGroup<kScales, kTokens>(w, d, m, in.records, in.sums, in.tile_rows, acc);
-    unpacked += kUnpackedBytes<kScales>;
-    in.records += in.tile_rows * static_cast<int64_t>(IntegerRows::kRecordBytes);
-    in.sums += in.tile_rows * kScales;
-  }
-  for (int t = 0; t < kTokens; ++t) StoreFloats(sums + kLanes * t, acc[t]);
-}
-
-template <int kScales, int... kIndexes>
-LEM_INLINE void MultiplyUnpackedOf(int64_t tokens, const std::byte* unpacked, int64_t num_groups, const TileInput& in,
-                                   float* sums, std::integer_sequence<int, kIndexes...>) {
-  (void)((tokens == kIndexes + 1 && (MultiplyUnpacked<kScales, kIndexes + 1>(unpacked, num_groups, in, sums), true)) ||
-         ...);
-}
-
-template <DType kType>
-void MultiplyInChunks(const IntegerLinearArgs& args, const std::byte* strip, int64_t n, float* scratch) {
-  constexpr int kCount = Scales<kType>::kCount;
-  const int64_t num_groups = args.in.k / kLaneGroup;
-  const int64_t tile_rows = args.in.tile_rows;
-  const int64_t block_tiles = kTokenBlock / tile_rows;
-  const int64_t num_tiles = (args.in.num_rows + tile_rows - 1) / tile_rows;
-  float* sums = scratch;  // [tiles of a block, tile_rows, kLanes]
-  std::byte* unpacked = reinterpret_cast<std::byte*>(sums + kTokenBlock * kLanes);
-  for (int part = 0; part < kStripParts; ++part) {
-    const int lane = part * kLanes;
-    if (n + lane >= args.n) return;
-    for (int64_t tile_begin = 0; tile_begin < num_tiles; tile_begin += block_tiles) {
-      const int64_t tile_end = num_tiles - tile_begin < block_tiles ? num_tiles : tile_begin + block_tiles;
-      for (int64_t i = 0; i < (tile_end - tile_begin) * tile_rows * kLanes; ++i) sums[i] = 0.0f;
-      for (int64_t begin = 0; begin < num_groups; begin += kChunkGroups) {
-        const int64_t end = num_groups - begin < kChunkGroups ? num_groups : begin + kChunkGroups;
-        UnpackGroups<kType>(strip, lane, begin, end, unpacked);
-        for (int64_t tile = tile_begin; tile < tile_end; ++tile) {
-          const int64_t left = args.in.num_rows - tile * tile_rows;
-          MultiplyUnpackedOf<kCount>(left < tile_rows ? left : tile_rows, unpacked, end - begin,
-                                     InputOf(args.in, tile, begin, kCount),
-                                     sums + (tile - tile_begin) * tile_rows * kLanes,
-                                     std::make_integer_sequence<int, kMaxTokens>());
-        }
-      }
-      const int64_t token_end = tile_end * tile_rows < args.in.num_rows ? tile_end * tile_rows : args.in.num_rows;
-      for (int64_t token = tile_begin * tile_rows; token < token_end; ++token) {
-        StoreOutputs(args, token, n + lane, LoadFloats(sums + (token - tile_begin * tile_rows) * kLanes));
-      }
-    }
+    for (int t = 0; t < kTokens; ++t) StoreOutputs(args, tile * tile_rows + t, n + lane, acc[t]);
   }
 }
 
 template <DType kType, int... kIndexes>
-LEM_INLINE void MultiplyStrip(const IntegerLinearArgs& args, const std::byte* strip, int64_t n, float* scratch,
+LEM_INLINE void MultiplyStrip(const IntegerLinearArgs& args, const std::byte* strip, int64_t n,
                               std::integer_sequence<int, kIndexes...>) {
-  const bool few = ((args.in.num_rows == kIndexes + 1 &&
-                     (MultiplyInRegisters<kType, kIndexes + 1>(args, strip, n), true)) ||
-                    ...);
-  if (!few) MultiplyInChunks<kType>(args, strip, n, scratch);
+  const int64_t tile_rows = args.in.tile_rows;
+  for (int64_t tile = 0; tile * tile_rows < args.in.num_rows; ++tile) {
+    const int64_t left = args.in.num_rows - tile * tile_rows, rows = left < tile_rows ? left : tile_rows;
+    (void)((rows == kIndexes + 1 && (MultiplyTile<kType, kIndexes + 1>(args, strip, n, tile), true)) || ...);
+  }
 }
 
 template <DType kType>
@@ -385,14 +275,12 @@ void LinearOf(const IntegerLinearArgs& args, int64_t n_begin, int64_t n_end, flo
   for (int64_t n = n_begin; n < n_end; n += kLaneRows) {
     const std::byte* strip = args.weight + static_cast<size_t>(n / kLaneRows) * strip_bytes;
     if (args.layout == Layout::kGgufRows) {
-      // Behind the sums and unpacked groups of MultiplyInChunks, in scratch that grows with K.
-      auto* packed = reinterpret_cast<std::byte*>(scratch) + 8192 * sizeof(float) - 576;
-      packed -= reinterpret_cast<uintptr_t>(packed) % 64;
+      auto* packed = reinterpret_cast<std::byte*>(scratch);
       PackLaneStrip(kType, args.weight + static_cast<size_t>(n) * args.row_bytes, args.row_bytes,
                     args.n - n < kLaneRows ? args.n - n : kLaneRows, args.in.k, packed);
       strip = packed;
     }
-    MultiplyStrip<kType>(args, strip, n, scratch, std::make_integer_sequence<int, kRegisterTokens>());
+    MultiplyStrip<kType>(args, strip, n, std::make_integer_sequence<int, kMaxTokens>());
   }
 }
 
@@ -414,8 +302,7 @@ void IntegerOps<kIsa>::QuantizeRow(const float* in, const IntegerRows& out, int6
 
   const int64_t tile = row / out.tile_rows, place = row % out.tile_rows;
   const int64_t num_groups = out.k / kLaneGroup;
-  std::byte* record = out.records + ((tile * num_groups) * out.tile_rows + place) *
-                                        static_cast<int64_t>(IntegerRows::kRecordBytes);
+  std::byte* record = out.records + (tile * num_groups * out.tile_rows + place) * kRecordBytes;
   float* sum32 = out.sums32 + tile * num_groups * out.tile_rows + place;
   float* sum16 = out.sums16 + 2 * tile * num_groups * out.tile_rows + place;
   for (int64_t g = 0; g < num_groups; ++g) {
@@ -433,7 +320,7 @@ void IntegerOps<kIsa>::QuantizeRow(const float* in, const IntegerRows& out, int6
     *sum32 = static_cast<float>(sums[0] + sums[1]);
     sum16[0] = static_cast<float>(sums[0]);
     sum16[out.tile_rows] = static_cast<float>(sums[1]);
-    record += out.tile_rows * static_cast<int64_t>(IntegerRows::kRecordBytes);
+    record += out.tile_rows * kRecordBytes;
     sum32 += out.tile_rows;
     sum16 += 2 * out.tile_rows;
   }
@@ -465,6 +352,27 @@ void IntegerOps<kIsa>::Linear(const IntegerLinearArgs& args, int64_t n_begin, in
     default:
       return;  // the caller's check: HasLanes
   }
+}
+
+template <>
+int64_t IntegerOps<kIsa>::Products(int64_t num_groups) noexcept {
+  alignas(64) std::byte records[kRecordBytes * kMaxTokens];
+  for (size_t i = 0; i < sizeof(records); ++i) records[i] = static_cast<std::byte>(i * 37);
+  Codes w[8];
+  for (int l = 0; l < 8; ++l) w[l] = LoadLine(records + kLanes * 4 * (l % (2 * kMaxTokens * 8 / kLanes)));
+  F32 sums[kMaxTokens];
+  for (int t = 0; t < kMaxTokens; ++t) sums[t] = SetFloat(0.0f);
+  for (int64_t g = 0; g < num_groups * kStripParts; ++g) {
+    I32 dots[kMaxTokens];
+    Dots<8, kMaxTokens>(w, records, 0, dots);
+    // One addition a sum keeps the products from being done once for all: the compiler cannot see what is in memory.
+    for (int t = 0; t < kMaxTokens; ++t) sums[t] = Add(sums[t], ToFloat(dots[t]));
+    asm volatile("" : : "r"(records) : "memory");
+  }
+  float values[kLanes];
+  for (int t = 1; t < kMaxTokens; ++t) sums[0] = Add(sums[0], sums[t]);
+  StoreFloats(values, sums[0]);
+  return static_cast<int64_t>(values[0]) & 0xFFFF;
 }
 
 }  // namespace lem

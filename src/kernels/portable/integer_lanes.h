@@ -36,7 +36,6 @@ LEM_INLINE Codes LoadLine(const std::byte* p) {
   std::memcpy(x.v, p, sizeof(x.v));
   return x;
 }
-LEM_INLINE void StoreLine(std::byte* p, const Codes& x) { std::memcpy(p, x.v, sizeof(x.v)); }
 LEM_INLINE Codes And(Codes x, uint32_t mask) {
   ForLanes([&](int i) { x.v[i] &= mask; });
   return x;
