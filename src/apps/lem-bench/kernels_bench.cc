@@ -150,9 +150,7 @@ class Runner {
   }
 
  private:
-  static double Seconds(Clock::time_point begin) {
-    return std::chrono::duration<double>(Clock::now() - begin).count();
-  }
+  static double Seconds(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
   void Prepare(const KernelTable& table, Shape shape, int64_t num_rows) {
     std::vector<float> row(static_cast<size_t>(shape.k));

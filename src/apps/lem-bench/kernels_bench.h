@@ -1,5 +1,5 @@
-// lem-bench kernels: products with quantised weights beside what the machine can do at most: reading the same bytes, and
-// multiplying the same integers out of the nearest cache. All measured in turns in one process.
+// lem-bench kernels: products with quantised weights beside what the machine can do at most: reading the same bytes,
+// and multiplying the same integers out of the nearest cache. All measured in turns in one process.
 #pragma once
 
 #include <cstdint>

@@ -29,7 +29,12 @@ void PrintJson(const ModelBench& bench, const ModelBenchOptions& options,
     out.BeginObject().Key("test").String(result.test).Key("tokens").Int(result.num_tokens);
     out.Key("tokens_per_s").Double(result.BestTokensPerSecond());
     out.Key("median_tokens_per_s").Double(result.MedianTokensPerSecond());
-    out.Key("depth").Int(result.depth).Key("runs").Int(static_cast<int64_t>(result.seconds.size()));
+    out.Key("depth")
+        .Int(result.depth)
+        .Key("batch")
+        .Int(result.batch)
+        .Key("runs")
+        .Int(static_cast<int64_t>(result.seconds.size()));
     out.Key("threads").Int(bench.num_threads()).Key("model").String(options.model.filename().string());
     out.Key("isa").String(BestKernelTable().name).Key("cpu").String(GetCpuInfo().brand).EndObject();
   }
@@ -116,6 +121,9 @@ int Main(int argc, char** argv) {
       ->check(CLI::Range(1, 1 << 20));
   command->add_option("--depth", options.depth, "Tokens in the context before the answer")
       ->check(CLI::Range(0, 1 << 20));
+  command->add_option("--batch", options.batch, "Sequences that answer at a time; rates are of all together")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 256));
   command->add_option("--runs", options.num_runs, "Runs of each test; the best and the median are told")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));
