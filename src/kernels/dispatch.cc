@@ -65,9 +65,10 @@ const KernelTable& ChooseTable() {
     const KernelTable* table = GetKernelTable(isa);
     if (table != nullptr && std::string_view(table->name) == wanted) return *table;
   }
-  LogWarning("LEM_ISA={} is unknown or not available on this processor; using {} (allowed: portable, avx2, avx_vnni, "
-             "avx512, avx512_vnni)",
-             wanted, best.name);
+  LogWarning(
+      "LEM_ISA={} is unknown or not available on this processor; using {} (allowed: portable, avx2, avx_vnni, "
+      "avx512, avx512_vnni)",
+      wanted, best.name);
   return best;
 }
 

@@ -1,5 +1,5 @@
-// Products with quantised weights: every instruction set x type x layout x ragged shapes against float64 and against each
-// other bit for bit, and the promise that a row's bits depend on nothing but the row.
+// Products with quantised weights: every instruction set x type x layout x ragged shapes against float64 and against
+// each other bit for bit, and the promise that a row's bits depend on nothing but the row.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -50,8 +50,8 @@ struct Problem {
 };
 
 // Calls `integer_linear` over [0, n) in the given pieces for the rows [row_begin, row_end); returns [rows, n].
-std::vector<float> RunInteger(const KernelTable& table, const Problem& p, Layout layout, int64_t row_begin, int64_t row_end,
-                       std::vector<int64_t> cuts = {}) {
+std::vector<float> RunInteger(const KernelTable& table, const Problem& p, Layout layout, int64_t row_begin,
+                              int64_t row_end, std::vector<int64_t> cuts = {}) {
   const int64_t num_rows = row_end - row_begin;
   AlignedVector<std::byte> buffer(IntegerRows::BufferBytes(num_rows, p.k), std::byte{0x7F});
   IntegerLinearArgs args;
@@ -80,14 +80,14 @@ std::vector<float> RunInteger(const KernelTable& table, const Problem& p, Layout
   return RunInteger(table, p, layout, 0, p.num_rows);
 }
 
-// Checks each output against a float64 sum. An activation is off by at most half of max / 32639; beyond that each of the two
-// additions a group rounds sums of terms that are at most `largest code` times as large as the weights' own.
+// Checks each output against a float64 sum. An activation is off by at most half of max / 32639; beyond that each of
+// the two additions a group rounds sums of terms that are at most `largest code` times as large as the weights' own.
 void ExpectNearReference(const Problem& p, const std::vector<float>& out, const std::string& what) {
   std::vector<float> row(static_cast<size_t>(p.k));
   for (int64_t n = 0; n < p.n; ++n) {
     DequantizeRow(p.dtype, p.weight.data() + static_cast<size_t>(n) * p.row_bytes, row.data(), p.k);
-    const auto largest = static_cast<double>(
-        std::fabs(*std::ranges::max_element(row, {}, [](float w) { return std::fabs(w); })));
+    const auto largest =
+        static_cast<double>(std::fabs(*std::ranges::max_element(row, {}, [](float w) { return std::fabs(w); })));
     double weights = 0;
     for (const float w : row) weights += std::fabs(static_cast<double>(w));
     for (int64_t t = 0; t < p.num_rows; ++t) {

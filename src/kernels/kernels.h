@@ -3,19 +3,19 @@
 // No allocation, no errors, noexcept: arguments are checked before dispatch. No threads: a caller splits the work by
 // the ranges that each function takes, and no result depends on how it was split.
 //
-// Numerics, class "i16". Products with quantised weights: a row of activations x is rounded to integers a of 16 bits with
-// one scale, max |x| / 32639 (IntegerRows). The weights' codes q are multiplied with them in exact integer sums S, one for
-// each group of columns that has one scale d (and minimum) in the GGUF format: 32 columns, or 16 for Q2_K, Q3_K, Q6_K. With
-// A, the sum of the group's a, and m, what a code of zero stands for (quant_blocks.h), the groups are added in float32 in
-// rising k: s = fma(d, float(S), s), then s = fma(m, float(A), s). The output is s * scale. So every instruction that forms
-// exact sums gives the same bits, for every row count and both layouts: one class for prompts and answers, from portable
-// code to VNNI.
+// Numerics, class "i16". Products with quantised weights: a row of activations x is rounded to integers a of 16 bits
+// with one scale, max |x| / 32639 (IntegerRows). The weights' codes q are multiplied with them in exact integer sums S,
+// one for each group of columns that has one scale d (and minimum) in the GGUF format: 32 columns, or 16 for Q2_K,
+// Q3_K, Q6_K. With A, the sum of the group's a, and m, what a code of zero stands for (quant_blocks.h), the groups are
+// added in float32 in rising k: s = fma(d, float(S), s), then s = fma(m, float(A), s). The output is s * scale. So
+// every instruction that forms exact sums gives the same bits, for every row count and both layouts: one class for
+// prompts and answers, from portable code to VNNI.
 //
-// Products with F32, F16 and BF16 weights ("f32x16"): activations and weights are float32. A dot product over K runs in 16
-// lanes: lane l sums the elements k with k % 16 == l, in rising k, each by one fused multiply-add; elements past K count as
-// zero. The lanes are then added as a tree: (l, l+8), (l, l+4), (l, l+2), (l, l+1). AVX2 and AVX-512 give the same bits for
-// every row count, as they do for everything else here; portable code differs in the last bits only because it may multiply
-// and add without fusing.
+// Products with F32, F16 and BF16 weights ("f32x16"): activations and weights are float32. A dot product over K runs in
+// 16 lanes: lane l sums the elements k with k % 16 == l, in rising k, each by one fused multiply-add; elements past K
+// count as zero. The lanes are then added as a tree: (l, l+8), (l, l+4), (l, l+2), (l, l+1). AVX2 and AVX-512 give the
+// same bits for every row count, as they do for everything else here; portable code differs in the last bits only
+// because it may multiply and add without fusing.
 #pragma once
 
 #include <cstddef>
@@ -43,8 +43,8 @@ struct LinearArgs {
   const float* bias = nullptr;  // [N] or null
 };
 
-// Rows of activations as integers of 16 bits, in an order that belongs to one kernel table: made by its quantize_row, read
-// by its integer_linear. Rows stand in tiles; a tile's rows lie side by side, group after group of 32 columns.
+// Rows of activations as integers of 16 bits, in an order that belongs to one kernel table: made by its quantize_row,
+// read by its integer_linear. Rows stand in tiles; a tile's rows lie side by side, group after group of 32 columns.
 struct IntegerRows {
   static constexpr size_t kRecordBytes = 64;  // 32 columns of one row
 

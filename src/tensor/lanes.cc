@@ -375,7 +375,8 @@ struct Packing<DType::kQ6_K> {
   }
   static void PutHeader(const Block& b, int, int64_t r, std::byte* h) {
     PutHalf(h, 0, r, b.d);
-    for (size_t s = 0; s < 16; ++s) h[kSubScales + 16 * s + static_cast<size_t>(r)] = static_cast<std::byte>(b.scales[s]);
+    for (size_t s = 0; s < 16; ++s)
+      h[kSubScales + 16 * s + static_cast<size_t>(r)] = static_cast<std::byte>(b.scales[s]);
   }
   static void GetHeader(const std::byte* h, int, int64_t r, Block& b) {
     b.d = GetHalf(h, 0, r);

@@ -34,8 +34,8 @@
 namespace lem {
 
 inline constexpr int64_t kLaneRows = 16;
-inline constexpr int64_t kLaneGroup = 32;      // columns of a group
-inline constexpr size_t kLaneLineBytes = 64;   // of a line of a plane
+inline constexpr int64_t kLaneGroup = 32;     // columns of a group
+inline constexpr size_t kLaneLineBytes = 64;  // of a line of a plane
 
 struct LaneFormat {
   int64_t tile_groups = 0;

@@ -22,7 +22,8 @@ class CpuDevice : public Device {
 
   Result<std::unique_ptr<Executable>> Compile(const BoundGraph& model, const Segment& segment,
                                               const ShapeBucket&) override {
-    LEM_ASSIGN_OR_RETURN(CpuProgram program, CompileCpuProgram(model, segment, lane_weights_ ? &*lane_weights_ : nullptr));
+    LEM_ASSIGN_OR_RETURN(CpuProgram program,
+                         CompileCpuProgram(model, segment, lane_weights_ ? &*lane_weights_ : nullptr));
     return std::unique_ptr<Executable>(std::make_unique<CpuExecutable>(std::move(program), pool_, kernels_));
   }
 

@@ -110,7 +110,8 @@ TEST(CpuDeviceTest, BitsDoNotDependOnStepsOrThreads) {
   }
 }
 
-// Weights in lanes and weights as they are stored give the same bits on every instruction set; repacked ones are booked.
+// Weights in lanes and weights as they are stored give the same bits on every instruction set; repacked ones are
+// booked.
 TEST(CpuDeviceTest, LayoutsAndInstructionSetsOfQuantisedWeightsGiveTheSameBits) {
   const std::vector<int32_t> tokens = TinyTokens(40);
   const int64_t steps[] = {33, 1, 6};

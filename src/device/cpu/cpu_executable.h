@@ -66,7 +66,7 @@ class CpuExecutable : public Executable {
   AlignedVector<float> partial_states_;
   AlignedVector<std::byte> integer_buffer_;  // holds integer_rows_
   IntegerRows integer_rows_;                 // of the linear step under way
-  size_t scratch_floats_ = 0;  // per thread
+  size_t scratch_floats_ = 0;                // per thread
   AlignedVector<float> scratch_;
 };
 

@@ -109,8 +109,8 @@ class Compiler {
       return Unimplemented("weight {} is {}, which the CPU cannot multiply by", desc.name,
                            GetDTypeInfo(desc.dtype).name);
     }
-    CpuWeight weight{model_.weight_table->host_bytes(handle).data(), desc.layout, desc.row_bytes, desc.dtype, desc.rows,
-                     desc.cols};
+    CpuWeight weight{
+        model_.weight_table->host_bytes(handle).data(), desc.layout, desc.row_bytes, desc.dtype, desc.rows, desc.cols};
     if (lane_weights_ != nullptr) {
       if (std::shared_ptr<const Allocation> lanes = lane_weights_->Get(*model_.weight_table, handle)) {
         weight.data = lanes->data();

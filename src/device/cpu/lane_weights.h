@@ -1,5 +1,5 @@
-// Weights repacked for the CPU's kernels (tensor/lanes.h), by where their originals are: executables share them, and they
-// are freed with the last one. Thread-safe.
+// Weights repacked for the CPU's kernels (tensor/lanes.h), by where their originals are: executables share them, and
+// they are freed with the last one. Thread-safe.
 #pragma once
 
 #include <map>

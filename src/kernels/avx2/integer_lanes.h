@@ -1,5 +1,5 @@
-// Eight rows of weights in an AVX2 register, for the integer products of avx2/ and avx_vnni/ (generic/integer_linear_inl.h).
-// What is left to each of them: kIsa, StoreRecord and Dots.
+// Eight rows of weights in an AVX2 register, for the integer products of avx2/ and avx_vnni/
+// (generic/integer_linear_inl.h). What is left to each of them: kIsa, StoreRecord and Dots.
 #pragma once
 
 #include <immintrin.h>

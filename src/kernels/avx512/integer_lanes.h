@@ -1,5 +1,5 @@
-// Sixteen rows of weights in an AVX-512 register, for the integer products of avx512/ and avx512_vnni/ (generic/integer_linear_inl.h).
-// What is left to each of them: kIsa, StoreRecord and Dots.
+// Sixteen rows of weights in an AVX-512 register, for the integer products of avx512/ and avx512_vnni/
+// (generic/integer_linear_inl.h). What is left to each of them: kIsa, StoreRecord and Dots.
 #pragma once
 
 #include <immintrin.h>

@@ -1,9 +1,9 @@
 // Products with quantised weights for one instruction set: included by its integer_linear.cc after its integer_lanes.h.
 // Numerics: kernels.h; layout of weights: tensor/lanes.h.
 //
-// A register holds kLanes rows of weights, so a strip of sixteen is one part or two. For each tile of activations, each group
-// of the strip is unpacked in registers and multiplied with all rows of the tile at once. A strip stays in L1 while the
-// tiles pass by; unpacking it anew for each tile costs less than loading it unpacked would.
+// A register holds kLanes rows of weights, so a strip of sixteen is one part or two. For each tile of activations, each
+// group of the strip is unpacked in registers and multiplied with all rows of the tile at once. A strip stays in L1
+// while the tiles pass by; unpacking it anew for each tile costs less than loading it unpacked would.
 #pragma once
 
 #include <bit>
@@ -163,8 +163,7 @@ LEM_INLINE void UnpackCodes(const std::byte* group, int lane, Codes (&w)[8]) {
   }
   if constexpr (kBits == 5) {
     const Codes bits = LoadLine(p + 256);
-    ForEachIndex(kEight,
-                 [&]<int kL>() LEM_INLINE_LAMBDA { w[kL] = OrMasked(w[kL], Shift<4 - kL>(bits), 0x10101010); });
+    ForEachIndex(kEight, [&]<int kL>() LEM_INLINE_LAMBDA { w[kL] = OrMasked(w[kL], Shift<4 - kL>(bits), 0x10101010); });
   }
   if constexpr (kBits == 6) {
     const Codes pairs[2] = {LoadLine(p + 256), LoadLine(p + 320)};
@@ -174,13 +173,12 @@ LEM_INLINE void UnpackCodes(const std::byte* group, int lane, Codes (&w)[8]) {
   }
   if constexpr (kBits <= 3) {
     const Codes pairs[2] = {LoadLine(p), LoadLine(p + 64)};
-    ForEachIndex(kEight, [&]<int kL>()
-                             LEM_INLINE_LAMBDA { w[kL] = And(Shift<-2 * (kL % 4)>(pairs[kL / 4]), 0x03030303); });
+    ForEachIndex(kEight,
+                 [&]<int kL>() LEM_INLINE_LAMBDA { w[kL] = And(Shift<-2 * (kL % 4)>(pairs[kL / 4]), 0x03030303); });
   }
   if constexpr (kBits == 3) {
     const Codes bits = LoadLine(p + 128);
-    ForEachIndex(kEight,
-                 [&]<int kL>() LEM_INLINE_LAMBDA { w[kL] = OrMasked(w[kL], Shift<2 - kL>(bits), 0x04040404); });
+    ForEachIndex(kEight, [&]<int kL>() LEM_INLINE_LAMBDA { w[kL] = OrMasked(w[kL], Shift<2 - kL>(bits), 0x04040404); });
   }
 }
 
