@@ -14,9 +14,9 @@ namespace {
 constexpr int64_t kMinParallelWork = int64_t{16} * 1024;
 // Tasks for each thread: enough for unequal cores to balance, few enough that claiming stays cheap.
 constexpr int64_t kTasksPerThread = 6;
-// Up to this many rows a product runs straight from the quantised weights and wants long runs of them; above, the
-// kernel works panel by panel.
-constexpr int64_t kFewRows = 4;
+// Up to this many rows the weights, which come from memory, take the time, and tasks are long runs of them; above,
+// tasks of a panel balance better.
+constexpr int64_t kFewRows = 16;
 
 size_t RoundUpToLine(size_t floats) { return (floats + 15) / 16 * 16; }
 
