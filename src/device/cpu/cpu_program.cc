@@ -102,7 +102,16 @@ class Compiler {
   }
 
   // --- weights ---
-  Result<CpuWeight> Matrix(WeightSlot slot) {
+  enum class Use { kProducts, kLookUps };
+  // A table that is only looked up stays in the file, of which the rows that are asked for come to memory.
+  bool IsMultiplied(WeightSlot slot) const {
+    for (int32_t i = segment_.op_begin; i < segment_.op_end; ++i) {
+      const auto* linear = OpAt<LinearOp>(i);
+      if (linear != nullptr && linear->weight == slot) return true;
+    }
+    return false;
+  }
+  Result<CpuWeight> Matrix(WeightSlot slot, Use use) {
     const WeightHandle handle = model_.weights[static_cast<size_t>(slot)];
     const WeightDesc& desc = model_.weight_table->desc(handle);
     if (!GetDTypeInfo(desc.dtype).is_weight || desc.layout != Layout::kGgufRows) {
@@ -111,7 +120,7 @@ class Compiler {
     }
     CpuWeight weight{
         model_.weight_table->host_bytes(handle).data(), desc.layout, desc.row_bytes, desc.dtype, desc.rows, desc.cols};
-    if (lane_weights_ != nullptr) {
+    if (lane_weights_ != nullptr && (use == Use::kProducts || IsMultiplied(slot))) {
       if (std::shared_ptr<const Allocation> lanes = lane_weights_->Get(*model_.weight_table, handle)) {
         weight.data = lanes->data();
         weight.layout = Layout::kLanes16;
@@ -146,7 +155,7 @@ class Compiler {
   }
 
   Status CompileOp(const EmbedOp& op) {
-    LEM_ASSIGN_OR_RETURN(const CpuWeight table, Matrix(op.table));
+    LEM_ASSIGN_OR_RETURN(const CpuWeight table, Matrix(op.table, Use::kLookUps));
     program_.steps.emplace_back(CpuEmbed{table, op.scale, Assign(op.out)});
     ++idx_;
     return OkStatus();
@@ -207,7 +216,7 @@ class Compiler {
   }
 
   Result<CpuLinearPart> Part(const LinearOp& op, BufferId out) {
-    LEM_ASSIGN_OR_RETURN(const CpuWeight weight, Matrix(op.weight));
+    LEM_ASSIGN_OR_RETURN(const CpuWeight weight, Matrix(op.weight, Use::kProducts));
     const float* bias = nullptr;
     if (op.bias != kNone) {
       LEM_ASSIGN_OR_RETURN(bias, Vector(op.bias));
