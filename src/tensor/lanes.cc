@@ -38,15 +38,15 @@ void PutPlanes(const Codes& c, int64_t r, std::byte* group) {
     line += kLaneLineBytes;
   };
   const auto put_pairs_of_bits = [&](int shift) {
-    for (int i = 0; i < 2; ++i) {
+    for (int64_t i = 0; i < 2; ++i) {
       uint32_t word = 0;
-      for (int j = 0; j < 4; ++j) word |= ((c[4 * i + j] >> shift) & kLow2) << (2 * j);
+      for (int64_t j = 0; j < 4; ++j) word |= ((c[4 * i + j] >> shift) & kLow2) << (2 * j);
       put(word);
     }
   };
   const auto put_bits = [&](int shift) {
     uint32_t word = 0;
-    for (int l = 0; l < kWords; ++l) word |= ((c[l] >> shift) & kLow1) << l;
+    for (int64_t l = 0; l < kWords; ++l) word |= ((c[l] >> shift) & kLow1) << l;
     put(word);
   };
   if constexpr (kBits == 8) {
@@ -54,7 +54,7 @@ void PutPlanes(const Codes& c, int64_t r, std::byte* group) {
     return;
   }
   if constexpr (kBits >= 4) {
-    for (int i = 0; i < 4; ++i) put((c[i] & kLow4) | (c[i + 4] & kLow4) << 4);
+    for (int64_t i = 0; i < 4; ++i) put((c[i] & kLow4) | (c[i + 4] & kLow4) << 4);
   }
   if constexpr (kBits == 6) put_pairs_of_bits(4);
   if constexpr (kBits == 5) put_bits(4);
@@ -72,21 +72,21 @@ void GetPlanes(const std::byte* group, int64_t r, Codes& c) {
   };
   std::fill_n(c, kWords, 0u);
   const auto get_pairs_of_bits = [&](int shift) {
-    for (int i = 0; i < 2; ++i) {
+    for (int64_t i = 0; i < 2; ++i) {
       const uint32_t word = get();
-      for (int j = 0; j < 4; ++j) c[4 * i + j] |= ((word >> (2 * j)) & kLow2) << shift;
+      for (int64_t j = 0; j < 4; ++j) c[4 * i + j] |= ((word >> (2 * j)) & kLow2) << shift;
     }
   };
   const auto get_bits = [&](int shift) {
     const uint32_t word = get();
-    for (int l = 0; l < kWords; ++l) c[l] |= ((word >> l) & kLow1) << shift;
+    for (int64_t l = 0; l < kWords; ++l) c[l] |= ((word >> l) & kLow1) << shift;
   };
   if constexpr (kBits == 8) {
     for (uint32_t& word : c) word = get();
     return;
   }
   if constexpr (kBits >= 4) {
-    for (int i = 0; i < 4; ++i) {
+    for (int64_t i = 0; i < 4; ++i) {
       const uint32_t word = get();
       c[i] = word & kLow4;
       c[i + 4] = (word >> 4) & kLow4;
@@ -105,10 +105,10 @@ void GetPlanes(const std::byte* group, int64_t r, Codes& c) {
 template <DType kType>
 struct Packing;
 
-void PutHalf(std::byte* header, int array, int64_t r, uint16_t value) {
+void PutHalf(std::byte* header, int64_t array, int64_t r, uint16_t value) {
   std::memcpy(header + 32 * array + 2 * r, &value, 2);
 }
-uint16_t GetHalf(const std::byte* header, int array, int64_t r) {
+uint16_t GetHalf(const std::byte* header, int64_t array, int64_t r) {
   uint16_t value;
   std::memcpy(&value, header + 32 * array + 2 * r, 2);
   return value;
@@ -117,22 +117,22 @@ constexpr size_t kSubScales = 64;  // where a K type's scales begin in its heade
 
 // Codes of 4 bits as in Q4_0: element i in the low, i + 16 in the high nibble of byte i.
 void GetNibbles(const uint8_t* qs, Codes& c) {
-  for (int i = 0; i < 4; ++i) {
+  for (int64_t i = 0; i < 4; ++i) {
     const uint32_t word = Load32(qs + 4 * i);
     c[i] = word & kLow4;
     c[i + 4] = (word >> 4) & kLow4;
   }
 }
 void PutNibbles(const Codes& c, uint8_t* qs) {
-  for (int i = 0; i < 4; ++i) Store32(qs + 4 * i, (c[i] & kLow4) | (c[i + 4] & kLow4) << 4);
+  for (int64_t i = 0; i < 4; ++i) Store32(qs + 4 * i, (c[i] & kLow4) | (c[i + 4] & kLow4) << 4);
 }
 void GetFifthBits(const uint8_t* qh, Codes& c) {
   const uint32_t bits = Load32(qh);
-  for (int l = 0; l < kWords; ++l) c[l] |= SpreadBits(bits >> (4 * l)) << 4;
+  for (int64_t l = 0; l < kWords; ++l) c[l] |= SpreadBits(bits >> (4 * l)) << 4;
 }
 void PutFifthBits(const Codes& c, uint8_t* qh) {
   uint32_t bits = 0;
-  for (int l = 0; l < kWords; ++l) bits |= GatherBits(c[l] >> 4) << (4 * l);
+  for (int64_t l = 0; l < kWords; ++l) bits |= GatherBits(c[l] >> 4) << (4 * l);
   Store32(qh, bits);
 }
 
@@ -140,22 +140,22 @@ template <>
 struct Packing<DType::kQ4_0> {
   using Block = BlockQ4_0;
   static constexpr int kBits = 4;
-  static void GetCodes(const Block& b, int, Codes& c) { GetNibbles(b.qs, c); }
-  static void PutCodes(const Codes& c, int, Block& b) { PutNibbles(c, b.qs); }
-  static void PutHeader(const Block& b, int sub, int64_t r, std::byte* h) { PutHalf(h, sub, r, b.d); }
-  static void GetHeader(const std::byte* h, int sub, int64_t r, Block& b) { b.d = GetHalf(h, sub, r); }
+  static void GetCodes(const Block& b, int64_t, Codes& c) { GetNibbles(b.qs, c); }
+  static void PutCodes(const Codes& c, int64_t, Block& b) { PutNibbles(c, b.qs); }
+  static void PutHeader(const Block& b, int64_t sub, int64_t r, std::byte* h) { PutHalf(h, sub, r, b.d); }
+  static void GetHeader(const std::byte* h, int64_t sub, int64_t r, Block& b) { b.d = GetHalf(h, sub, r); }
 };
 template <>
 struct Packing<DType::kQ4_1> {
   using Block = BlockQ4_1;
   static constexpr int kBits = 4;
-  static void GetCodes(const Block& b, int, Codes& c) { GetNibbles(b.qs, c); }
-  static void PutCodes(const Codes& c, int, Block& b) { PutNibbles(c, b.qs); }
-  static void PutHeader(const Block& b, int, int64_t r, std::byte* h) {
+  static void GetCodes(const Block& b, int64_t, Codes& c) { GetNibbles(b.qs, c); }
+  static void PutCodes(const Codes& c, int64_t, Block& b) { PutNibbles(c, b.qs); }
+  static void PutHeader(const Block& b, int64_t, int64_t r, std::byte* h) {
     PutHalf(h, 0, r, b.d);
     PutHalf(h, 1, r, b.m);
   }
-  static void GetHeader(const std::byte* h, int, int64_t r, Block& b) {
+  static void GetHeader(const std::byte* h, int64_t, int64_t r, Block& b) {
     b.d = GetHalf(h, 0, r);
     b.m = GetHalf(h, 1, r);
   }
@@ -164,34 +164,34 @@ template <>
 struct Packing<DType::kQ5_0> {
   using Block = BlockQ5_0;
   static constexpr int kBits = 5;
-  static void GetCodes(const Block& b, int, Codes& c) {
+  static void GetCodes(const Block& b, int64_t, Codes& c) {
     GetNibbles(b.qs, c);
     GetFifthBits(b.qh, c);
   }
-  static void PutCodes(const Codes& c, int, Block& b) {
+  static void PutCodes(const Codes& c, int64_t, Block& b) {
     PutNibbles(c, b.qs);
     PutFifthBits(c, b.qh);
   }
-  static void PutHeader(const Block& b, int sub, int64_t r, std::byte* h) { PutHalf(h, sub, r, b.d); }
-  static void GetHeader(const std::byte* h, int sub, int64_t r, Block& b) { b.d = GetHalf(h, sub, r); }
+  static void PutHeader(const Block& b, int64_t sub, int64_t r, std::byte* h) { PutHalf(h, sub, r, b.d); }
+  static void GetHeader(const std::byte* h, int64_t sub, int64_t r, Block& b) { b.d = GetHalf(h, sub, r); }
 };
 template <>
 struct Packing<DType::kQ5_1> {
   using Block = BlockQ5_1;
   static constexpr int kBits = 5;
-  static void GetCodes(const Block& b, int, Codes& c) {
+  static void GetCodes(const Block& b, int64_t, Codes& c) {
     GetNibbles(b.qs, c);
     GetFifthBits(b.qh, c);
   }
-  static void PutCodes(const Codes& c, int, Block& b) {
+  static void PutCodes(const Codes& c, int64_t, Block& b) {
     PutNibbles(c, b.qs);
     PutFifthBits(c, b.qh);
   }
-  static void PutHeader(const Block& b, int, int64_t r, std::byte* h) {
+  static void PutHeader(const Block& b, int64_t, int64_t r, std::byte* h) {
     PutHalf(h, 0, r, b.d);
     PutHalf(h, 1, r, b.m);
   }
-  static void GetHeader(const std::byte* h, int, int64_t r, Block& b) {
+  static void GetHeader(const std::byte* h, int64_t, int64_t r, Block& b) {
     b.d = GetHalf(h, 0, r);
     b.m = GetHalf(h, 1, r);
   }
@@ -201,50 +201,50 @@ struct Packing<DType::kQ8_0> {
   using Block = BlockQ8_0;
   static constexpr int kBits = 8;
   static constexpr uint32_t kSigns = 0x80808080;
-  static void GetCodes(const Block& b, int, Codes& c) {
-    for (int l = 0; l < kWords; ++l) c[l] = Load32(b.qs + 4 * l) ^ kSigns;
+  static void GetCodes(const Block& b, int64_t, Codes& c) {
+    for (int64_t l = 0; l < kWords; ++l) c[l] = Load32(b.qs + 4 * l) ^ kSigns;
   }
-  static void PutCodes(const Codes& c, int, Block& b) {
-    for (int l = 0; l < kWords; ++l) Store32(b.qs + 4 * l, c[l] ^ kSigns);
+  static void PutCodes(const Codes& c, int64_t, Block& b) {
+    for (int64_t l = 0; l < kWords; ++l) Store32(b.qs + 4 * l, c[l] ^ kSigns);
   }
-  static void PutHeader(const Block& b, int sub, int64_t r, std::byte* h) { PutHalf(h, sub, r, b.d); }
-  static void GetHeader(const std::byte* h, int sub, int64_t r, Block& b) { b.d = GetHalf(h, sub, r); }
+  static void PutHeader(const Block& b, int64_t sub, int64_t r, std::byte* h) { PutHalf(h, sub, r, b.d); }
+  static void GetHeader(const std::byte* h, int64_t sub, int64_t r, Block& b) { b.d = GetHalf(h, sub, r); }
 };
 
 // Codes of 2 bits: element 128 h + 32 j + l in bits 2j, 2j + 1 of qs[32 h + l]; group g is (h, j).
-void GetPairsOfBits(const uint8_t* qs, int g, int shift, Codes& c) {
-  for (int l = 0; l < kWords; ++l) {
+void GetPairsOfBits(const uint8_t* qs, int64_t g, int shift, Codes& c) {
+  for (int64_t l = 0; l < kWords; ++l) {
     c[l] |= ((Load32(qs + 32 * (g / 4) + 4 * l) >> (2 * (g % 4))) & kLow2) << shift;
   }
 }
-void PutPairsOfBits(const Codes& c, int g, int shift, uint8_t* qs) {
-  for (int l = 0; l < kWords; ++l) {
+void PutPairsOfBits(const Codes& c, int64_t g, int shift, uint8_t* qs) {
+  for (int64_t l = 0; l < kWords; ++l) {
     OrInto(qs + 32 * (g / 4) + 4 * l, ((c[l] >> shift) & kLow2) << (2 * (g % 4)));
   }
 }
 // One bit a code: element 32 g + l in bit g of byte l.
-void GetBitOfBytes(const uint8_t* bytes, int g, int shift, Codes& c) {
-  for (int l = 0; l < kWords; ++l) c[l] |= ((Load32(bytes + 4 * l) >> g) & kLow1) << shift;
+void GetBitOfBytes(const uint8_t* bytes, int64_t g, int shift, Codes& c) {
+  for (int64_t l = 0; l < kWords; ++l) c[l] |= ((Load32(bytes + 4 * l) >> g) & kLow1) << shift;
 }
-void PutBitOfBytes(const Codes& c, int g, int shift, uint8_t* bytes) {
-  for (int l = 0; l < kWords; ++l) OrInto(bytes + 4 * l, ((c[l] >> shift) & kLow1) << g);
+void PutBitOfBytes(const Codes& c, int64_t g, int shift, uint8_t* bytes) {
+  for (int64_t l = 0; l < kWords; ++l) OrInto(bytes + 4 * l, ((c[l] >> shift) & kLow1) << g);
 }
 
 template <>
 struct Packing<DType::kQ2_K> {
   using Block = BlockQ2_K;
   static constexpr int kBits = 2;
-  static void GetCodes(const Block& b, int g, Codes& c) {
+  static void GetCodes(const Block& b, int64_t g, Codes& c) {
     std::fill_n(c, kWords, 0u);
     GetPairsOfBits(b.qs, g, 0, c);
   }
-  static void PutCodes(const Codes& c, int g, Block& b) { PutPairsOfBits(c, g, 0, b.qs); }
-  static void PutHeader(const Block& b, int, int64_t r, std::byte* h) {
+  static void PutCodes(const Codes& c, int64_t g, Block& b) { PutPairsOfBits(c, g, 0, b.qs); }
+  static void PutHeader(const Block& b, int64_t, int64_t r, std::byte* h) {
     PutHalf(h, 0, r, b.d);
     PutHalf(h, 1, r, b.dmin);
     for (size_t s = 0; s < 16; ++s) h[kSubScales + 16 * s + static_cast<size_t>(r)] = std::byte{b.scales[s]};
   }
-  static void GetHeader(const std::byte* h, int, int64_t r, Block& b) {
+  static void GetHeader(const std::byte* h, int64_t, int64_t r, Block& b) {
     b.d = GetHalf(h, 0, r);
     b.dmin = GetHalf(h, 1, r);
     for (size_t s = 0; s < 16; ++s) b.scales[s] = static_cast<uint8_t>(h[kSubScales + 16 * s + static_cast<size_t>(r)]);
@@ -255,16 +255,16 @@ template <>
 struct Packing<DType::kQ3_K> {
   using Block = BlockQ3_K;
   static constexpr int kBits = 3;
-  static void GetCodes(const Block& b, int g, Codes& c) {
+  static void GetCodes(const Block& b, int64_t g, Codes& c) {
     std::fill_n(c, kWords, 0u);
     GetPairsOfBits(b.qs, g, 0, c);
     GetBitOfBytes(b.hmask, g, 2, c);
   }
-  static void PutCodes(const Codes& c, int g, Block& b) {
+  static void PutCodes(const Codes& c, int64_t g, Block& b) {
     PutPairsOfBits(c, g, 0, b.qs);
     PutBitOfBytes(c, g, 2, b.hmask);
   }
-  static void PutHeader(const Block& b, int, int64_t r, std::byte* h) {
+  static void PutHeader(const Block& b, int64_t, int64_t r, std::byte* h) {
     PutHalf(h, 0, r, b.d);
     for (size_t s = 0; s < 16; ++s) {
       const int low = s < 8 ? b.scales[s] & 15 : b.scales[s - 8] >> 4;
@@ -272,7 +272,7 @@ struct Packing<DType::kQ3_K> {
       h[kSubScales + 16 * s + static_cast<size_t>(r)] = static_cast<std::byte>((low | high << 4) - 32);
     }
   }
-  static void GetHeader(const std::byte* h, int, int64_t r, Block& b) {
+  static void GetHeader(const std::byte* h, int64_t, int64_t r, Block& b) {
     b.d = GetHalf(h, 0, r);
     std::fill_n(b.scales, 12, uint8_t{0});
     for (size_t s = 0; s < 16; ++s) {
@@ -310,25 +310,25 @@ void GetSixBitScales(const std::byte* h, int64_t r, uint8_t* scales) {
   }
 }
 // Nibbles of K types: elements 64 j + l and 64 j + 32 + l in the low and high nibble of qs[32 j + l].
-void GetPairedNibbles(const uint8_t* qs, int g, Codes& c) {
-  for (int l = 0; l < kWords; ++l) c[l] = (Load32(qs + 32 * (g / 2) + 4 * l) >> (4 * (g % 2))) & kLow4;
+void GetPairedNibbles(const uint8_t* qs, int64_t g, Codes& c) {
+  for (int64_t l = 0; l < kWords; ++l) c[l] = (Load32(qs + 32 * (g / 2) + 4 * l) >> (4 * (g % 2))) & kLow4;
 }
-void PutPairedNibbles(const Codes& c, int g, uint8_t* qs) {
-  for (int l = 0; l < kWords; ++l) OrInto(qs + 32 * (g / 2) + 4 * l, (c[l] & kLow4) << (4 * (g % 2)));
+void PutPairedNibbles(const Codes& c, int64_t g, uint8_t* qs) {
+  for (int64_t l = 0; l < kWords; ++l) OrInto(qs + 32 * (g / 2) + 4 * l, (c[l] & kLow4) << (4 * (g % 2)));
 }
 
 template <>
 struct Packing<DType::kQ4_K> {
   using Block = BlockQ4_K;
   static constexpr int kBits = 4;
-  static void GetCodes(const Block& b, int g, Codes& c) { GetPairedNibbles(b.qs, g, c); }
-  static void PutCodes(const Codes& c, int g, Block& b) { PutPairedNibbles(c, g, b.qs); }
-  static void PutHeader(const Block& b, int, int64_t r, std::byte* h) {
+  static void GetCodes(const Block& b, int64_t g, Codes& c) { GetPairedNibbles(b.qs, g, c); }
+  static void PutCodes(const Codes& c, int64_t g, Block& b) { PutPairedNibbles(c, g, b.qs); }
+  static void PutHeader(const Block& b, int64_t, int64_t r, std::byte* h) {
     PutHalf(h, 0, r, b.d);
     PutHalf(h, 1, r, b.dmin);
     PutSixBitScales(b.scales, r, h);
   }
-  static void GetHeader(const std::byte* h, int, int64_t r, Block& b) {
+  static void GetHeader(const std::byte* h, int64_t, int64_t r, Block& b) {
     b.d = GetHalf(h, 0, r);
     b.dmin = GetHalf(h, 1, r);
     GetSixBitScales(h, r, b.scales);
@@ -338,20 +338,20 @@ template <>
 struct Packing<DType::kQ5_K> {
   using Block = BlockQ5_K;
   static constexpr int kBits = 5;
-  static void GetCodes(const Block& b, int g, Codes& c) {
+  static void GetCodes(const Block& b, int64_t g, Codes& c) {
     GetPairedNibbles(b.qs, g, c);
     GetBitOfBytes(b.qh, g, 4, c);
   }
-  static void PutCodes(const Codes& c, int g, Block& b) {
+  static void PutCodes(const Codes& c, int64_t g, Block& b) {
     PutPairedNibbles(c, g, b.qs);
     PutBitOfBytes(c, g, 4, b.qh);
   }
-  static void PutHeader(const Block& b, int, int64_t r, std::byte* h) {
+  static void PutHeader(const Block& b, int64_t, int64_t r, std::byte* h) {
     PutHalf(h, 0, r, b.d);
     PutHalf(h, 1, r, b.dmin);
     PutSixBitScales(b.scales, r, h);
   }
-  static void GetHeader(const std::byte* h, int, int64_t r, Block& b) {
+  static void GetHeader(const std::byte* h, int64_t, int64_t r, Block& b) {
     b.d = GetHalf(h, 0, r);
     b.dmin = GetHalf(h, 1, r);
     GetSixBitScales(h, r, b.scales);
@@ -363,22 +363,22 @@ struct Packing<DType::kQ6_K> {
   using Block = BlockQ6_K;
   static constexpr int kBits = 6;
   // Group g = 4 h + j: low bits in ql[64 h + 32 (j % 2) + l], in the high nibbles from j = 2 on.
-  static size_t LowBytes(int g) { return static_cast<size_t>(64 * (g / 4) + 32 * (g % 2)); }
-  static int LowShift(int g) { return 4 * (g % 4 / 2); }
-  static void GetCodes(const Block& b, int g, Codes& c) {
-    for (int l = 0; l < kWords; ++l) c[l] = (Load32(b.ql + LowBytes(g) + 4 * l) >> LowShift(g)) & kLow4;
+  static size_t LowBytes(int64_t g) { return static_cast<size_t>(64 * (g / 4) + 32 * (g % 2)); }
+  static int64_t LowShift(int64_t g) { return 4 * (g % 4 / 2); }
+  static void GetCodes(const Block& b, int64_t g, Codes& c) {
+    for (int64_t l = 0; l < kWords; ++l) c[l] = (Load32(b.ql + LowBytes(g) + 4 * l) >> LowShift(g)) & kLow4;
     GetPairsOfBits(b.qh, g, 4, c);
   }
-  static void PutCodes(const Codes& c, int g, Block& b) {
-    for (int l = 0; l < kWords; ++l) OrInto(b.ql + LowBytes(g) + 4 * l, (c[l] & kLow4) << LowShift(g));
+  static void PutCodes(const Codes& c, int64_t g, Block& b) {
+    for (int64_t l = 0; l < kWords; ++l) OrInto(b.ql + LowBytes(g) + 4 * l, (c[l] & kLow4) << LowShift(g));
     PutPairsOfBits(c, g, 4, b.qh);
   }
-  static void PutHeader(const Block& b, int, int64_t r, std::byte* h) {
+  static void PutHeader(const Block& b, int64_t, int64_t r, std::byte* h) {
     PutHalf(h, 0, r, b.d);
     for (size_t s = 0; s < 16; ++s)
       h[kSubScales + 16 * s + static_cast<size_t>(r)] = static_cast<std::byte>(b.scales[s]);
   }
-  static void GetHeader(const std::byte* h, int, int64_t r, Block& b) {
+  static void GetHeader(const std::byte* h, int64_t, int64_t r, Block& b) {
     b.d = GetHalf(h, 0, r);
     for (size_t s = 0; s < 16; ++s) b.scales[s] = static_cast<int8_t>(h[kSubScales + 16 * s + static_cast<size_t>(r)]);
   }
@@ -424,13 +424,13 @@ void PackStrip(const std::byte* rows, size_t row_bytes, int64_t num_rows, int64_
   if (num_rows < kLaneRows || num_blocks % blocks_a_tile != 0) std::memset(out, 0, LaneStripBytes(kType, k));
   for (int64_t block = 0; block < num_blocks; ++block) {
     std::byte* tile = out + static_cast<size_t>(block / blocks_a_tile) * kFormat.tile_bytes();
-    const auto sub = static_cast<int>(block % blocks_a_tile);
+    const int64_t sub = block % blocks_a_tile;
     std::byte* groups = tile + kFormat.header_bytes + static_cast<size_t>(sub) * kFormat.group_bytes;
     for (int64_t r = 0; r < num_rows; ++r) {
       const auto& b = *reinterpret_cast<const Block*>(rows + static_cast<size_t>(r) * row_bytes +
                                                       static_cast<size_t>(block) * sizeof(Block));
       P::PutHeader(b, sub, r, tile);
-      for (int g = 0; g < block_groups; ++g) {
+      for (int64_t g = 0; g < block_groups; ++g) {
         Codes codes;
         P::GetCodes(b, g, codes);
         PutPlanes<P::kBits>(codes, r, groups + static_cast<size_t>(g) * kFormat.group_bytes);
@@ -449,11 +449,11 @@ void UnpackRow(const std::byte* strip, int64_t row, int64_t k, std::byte* out) {
   const int64_t blocks_a_tile = kFormat.tile_groups / block_groups;
   for (int64_t block = 0; block < num_blocks; ++block) {
     const std::byte* tile = strip + static_cast<size_t>(block / blocks_a_tile) * kFormat.tile_bytes();
-    const auto sub = static_cast<int>(block % blocks_a_tile);
+    const int64_t sub = block % blocks_a_tile;
     const std::byte* groups = tile + kFormat.header_bytes + static_cast<size_t>(sub) * kFormat.group_bytes;
     Block b{};
     P::GetHeader(tile, sub, row, b);
-    for (int g = 0; g < block_groups; ++g) {
+    for (int64_t g = 0; g < block_groups; ++g) {
       Codes codes;
       GetPlanes<P::kBits>(groups + static_cast<size_t>(g) * kFormat.group_bytes, row, codes);
       P::PutCodes(codes, g, b);

@@ -140,7 +140,7 @@ class Runner {
       args.out = out_.data();
       args.out_stride = n;
       const int64_t strips = DivideUp(n, kLaneRows);
-      const int64_t per_task = std::max<int64_t>(1, strips / (6 * pool_.num_threads())) * kLaneRows;
+      const int64_t per_task = std::max<int64_t>(1, strips / (int64_t{6} * pool_.num_threads())) * kLaneRows;
       pool_.Run(DivideUp(n, per_task), [&](int64_t task, int thread) {
         table.integer_linear(args, task * per_task, std::min(n, (task + 1) * per_task),
                              scratch_[static_cast<size_t>(thread)].data());

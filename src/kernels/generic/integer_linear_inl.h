@@ -37,8 +37,8 @@ struct Scales;  // kCount scales a group
 template <int kZero>
 struct PlainScales {
   static constexpr int kCount = 1;
-  LEM_INLINE void Load(const std::byte*, int) {}
-  LEM_INLINE void Get(const std::byte* header, int64_t g, int lane, F32* d, F32* m) const {
+  LEM_INLINE void Load(const std::byte*, int64_t) {}
+  LEM_INLINE void Get(const std::byte* header, int64_t g, int64_t lane, F32* d, F32* m) const {
     d[0] = LoadHalfs(header + 32 * g + 2 * lane);
     m[0] = Multiply(d[0], SetFloat(-kZero));
   }
@@ -52,8 +52,8 @@ struct Scales<DType::kQ8_0> : PlainScales<128> {};
 
 struct PlainScalesAndMinima {
   static constexpr int kCount = 1;
-  LEM_INLINE void Load(const std::byte*, int) {}
-  LEM_INLINE void Get(const std::byte* header, int64_t, int lane, F32* d, F32* m) const {
+  LEM_INLINE void Load(const std::byte*, int64_t) {}
+  LEM_INLINE void Get(const std::byte* header, int64_t, int64_t lane, F32* d, F32* m) const {
     d[0] = LoadHalfs(header + 2 * lane);
     m[0] = LoadHalfs(header + 32 + 2 * lane);
   }
@@ -66,11 +66,11 @@ struct Scales<DType::kQ5_1> : PlainScalesAndMinima {};
 struct SixBitScalesAndMinima {
   static constexpr int kCount = 1;
   F32 d, minus_dmin;
-  LEM_INLINE void Load(const std::byte* header, int lane) {
+  LEM_INLINE void Load(const std::byte* header, int64_t lane) {
     d = LoadHalfs(header + 2 * lane);
     minus_dmin = Multiply(LoadHalfs(header + 32 + 2 * lane), SetFloat(-1.0f));
   }
-  LEM_INLINE void Get(const std::byte* header, int64_t g, int lane, F32* scale, F32* m) const {
+  LEM_INLINE void Get(const std::byte* header, int64_t g, int64_t lane, F32* scale, F32* m) const {
     scale[0] = Multiply(d, LoadUnsignedBytes(header + 64 + 16 * g + lane));
     m[0] = Multiply(minus_dmin, LoadUnsignedBytes(header + 192 + 16 * g + lane));
   }
@@ -84,12 +84,12 @@ template <>
 struct Scales<DType::kQ2_K> {
   static constexpr int kCount = 2;
   F32 d, minus_dmin;
-  LEM_INLINE void Load(const std::byte* header, int lane) {
+  LEM_INLINE void Load(const std::byte* header, int64_t lane) {
     d = LoadHalfs(header + 2 * lane);
     minus_dmin = Multiply(LoadHalfs(header + 32 + 2 * lane), SetFloat(-1.0f));
   }
-  LEM_INLINE void Get(const std::byte* header, int64_t g, int lane, F32* scale, F32* m) const {
-    for (int s = 0; s < 2; ++s) {
+  LEM_INLINE void Get(const std::byte* header, int64_t g, int64_t lane, F32* scale, F32* m) const {
+    for (int64_t s = 0; s < 2; ++s) {
       F32 low, high;
       LoadNibbles(header + 64 + 16 * (2 * g + s) + lane, &low, &high);
       scale[s] = Multiply(d, low);
@@ -102,9 +102,9 @@ template <int kZero>
 struct SignedByteScales {
   static constexpr int kCount = 2;
   F32 d;
-  LEM_INLINE void Load(const std::byte* header, int lane) { d = LoadHalfs(header + 2 * lane); }
-  LEM_INLINE void Get(const std::byte* header, int64_t g, int lane, F32* scale, F32* m) const {
-    for (int s = 0; s < 2; ++s) {
+  LEM_INLINE void Load(const std::byte* header, int64_t lane) { d = LoadHalfs(header + 2 * lane); }
+  LEM_INLINE void Get(const std::byte* header, int64_t g, int64_t lane, F32* scale, F32* m) const {
+    for (int64_t s = 0; s < 2; ++s) {
       scale[s] = Multiply(d, LoadSignedBytes(header + 64 + 16 * (2 * g + s) + lane));
       m[s] = Multiply(scale[s], SetFloat(-kZero));
     }
@@ -148,14 +148,14 @@ LEM_INLINE void ForEachIndex(std::integer_sequence<int, kIndexes...>, Body&& bod
 
 // The codes of a group: byte 4 r + b of w[l] is that of column 4 l + b of row lane + r.
 template <int kBits>
-LEM_INLINE void UnpackCodes(const std::byte* group, int lane, Codes (&w)[8]) {
+LEM_INLINE void UnpackCodes(const std::byte* group, int64_t lane, Codes (&w)[8]) {
   const std::byte* p = group + 4 * lane;
   constexpr auto kEight = std::make_integer_sequence<int, 8>();
   if constexpr (kBits == 8) {
-    for (int l = 0; l < 8; ++l) w[l] = LoadLine(p + 64 * l);
+    for (int64_t l = 0; l < 8; ++l) w[l] = LoadLine(p + 64 * l);
   }
   if constexpr (kBits >= 4 && kBits < 8) {
-    for (int i = 0; i < 4; ++i) {
+    for (int64_t i = 0; i < 4; ++i) {
       const Codes x = LoadLine(p + 64 * i);
       w[i] = And(x, 0x0F0F0F0F);
       w[i + 4] = And(ShiftRight<4>(x), 0x0F0F0F0F);
@@ -189,10 +189,10 @@ template <int kScales, int kTokens>
 LEM_INLINE void MultiplyGroup(const Codes (&w)[8], const F32* d, const F32* m, const std::byte* records,
                               const float* sums, int64_t tile_rows, F32 (&acc)[kTokens]) {
   constexpr int kLines = 8 / kScales;
-  for (int s = 0; s < kScales; ++s) {
+  for (int64_t s = 0; s < kScales; ++s) {
     I32 dots[kTokens];
     Dots<kLines, kTokens>(w + s * kLines, records, s * kLines, dots);
-    for (int t = 0; t < kTokens; ++t) {
+    for (int64_t t = 0; t < kTokens; ++t) {
       acc[t] = Fma(d[s], ToFloat(dots[t]), acc[t]);
       acc[t] = Fma(m[s], SetFloat(sums[s * tile_rows + t]), acc[t]);
     }
@@ -219,15 +219,15 @@ LEM_NOINLINE void MultiplyTile(const IntegerLinearArgs& args, const std::byte* s
   constexpr LaneFormat kFormat = LaneFormatOf(kType);
   using S = Scales<kType>;
   const int64_t num_groups = args.in.k / kLaneGroup, tile_rows = args.in.tile_rows;
-  for (int part = 0; part < kStripParts; ++part) {
-    const int lane = part * kLanes;
+  for (int64_t part = 0; part < kStripParts; ++part) {
+    const int64_t lane = part * kLanes;
     if (n + lane >= args.n) return;
     const bool comes_from_memory = part == 0 && tile == 0;
     const std::byte* records = args.in.records + tile * num_groups * tile_rows * kRecordBytes;
     const float* sums = (S::kCount == 1 ? args.in.sums32 : args.in.sums16) + tile * num_groups * tile_rows * S::kCount;
     const std::byte* header = strip;
     F32 acc[kTokens];
-    for (int t = 0; t < kTokens; ++t) acc[t] = SetFloat(0.0f);
+    for (int64_t t = 0; t < kTokens; ++t) acc[t] = SetFloat(0.0f);
     for (int64_t first = 0; first < num_groups; first += kFormat.tile_groups, header += kFormat.tile_bytes()) {
       const int64_t count = num_groups - first < kFormat.tile_groups ? num_groups - first : kFormat.tile_groups;
       S scales;
@@ -253,7 +253,7 @@ LEM_NOINLINE void MultiplyTile(const IntegerLinearArgs& args, const std::byte* s
         sums += tile_rows * S::kCount;
       }
     }
-    for (int t = 0; t < kTokens; ++t) StoreOutputs(args, tile * tile_rows + t, n + lane, acc[t]);
+    for (int64_t t = 0; t < kTokens; ++t) StoreOutputs(args, tile * tile_rows + t, n + lane, acc[t]);
   }
 }
 
@@ -307,13 +307,13 @@ void IntegerOps<kIsa>::QuantizeRow(const float* in, const IntegerRows& out, int6
     // Adding 1.5 * 2^23 rounds to an integer, ties to even, and leaves it in the low bits.
     constexpr float kRounder = 12582912.0f;
     int32_t a[kLaneGroup];
-    for (int i = 0; i < kLaneGroup; ++i) {
+    for (int64_t i = 0; i < kLaneGroup; ++i) {
       const float scaled = zero ? 0.0f : in[g * kLaneGroup + i] * inverse;
       a[i] = std::bit_cast<int32_t>(scaled + kRounder) - std::bit_cast<int32_t>(kRounder);
     }
     int32_t sums[2] = {0, 0};
-    for (int i = 0; i < 16; ++i) sums[0] += a[i];
-    for (int i = 0; i < 16; ++i) sums[1] += a[16 + i];
+    for (int64_t i = 0; i < 16; ++i) sums[0] += a[i];
+    for (int64_t i = 0; i < 16; ++i) sums[1] += a[16 + i];
     StoreRecord(a, record);
     *sum32 = static_cast<float>(sums[0] + sums[1]);
     sum16[0] = static_cast<float>(sums[0]);
@@ -357,18 +357,18 @@ int64_t IntegerOps<kIsa>::Products(int64_t num_groups) noexcept {
   alignas(64) std::byte records[kRecordBytes * kMaxTokens];
   for (size_t i = 0; i < sizeof(records); ++i) records[i] = static_cast<std::byte>(i * 37);
   Codes w[8];
-  for (int l = 0; l < 8; ++l) w[l] = LoadLine(records + kLanes * 4 * (l % (2 * kMaxTokens * 8 / kLanes)));
+  for (int64_t l = 0; l < 8; ++l) w[l] = LoadLine(records + kLanes * 4 * (l % (2 * kMaxTokens * 8 / kLanes)));
   F32 sums[kMaxTokens];
-  for (int t = 0; t < kMaxTokens; ++t) sums[t] = SetFloat(0.0f);
+  for (int64_t t = 0; t < kMaxTokens; ++t) sums[t] = SetFloat(0.0f);
   for (int64_t g = 0; g < num_groups * kStripParts; ++g) {
     I32 dots[kMaxTokens];
     Dots<8, kMaxTokens>(w, records, 0, dots);
     // One addition a sum keeps the products from being done once for all: the compiler cannot see what is in memory.
-    for (int t = 0; t < kMaxTokens; ++t) sums[t] = Add(sums[t], ToFloat(dots[t]));
+    for (int64_t t = 0; t < kMaxTokens; ++t) sums[t] = Add(sums[t], ToFloat(dots[t]));
     asm volatile("" : : "r"(records) : "memory");
   }
   float values[kLanes];
-  for (int t = 1; t < kMaxTokens; ++t) sums[0] = Add(sums[0], sums[t]);
+  for (int64_t t = 1; t < kMaxTokens; ++t) sums[0] = Add(sums[0], sums[t]);
   StoreFloats(values, sums[0]);
   return static_cast<int64_t>(values[0]) & 0xFFFF;
 }
