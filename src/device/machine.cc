@@ -29,7 +29,7 @@ DeviceListing ListDevices(const KernelTable& kernels) {
 namespace {
 
 Result<std::unique_ptr<Device>> OpenDeviceItself(std::string_view id, const DeviceHost& host) {
-  if (id == "cpu") return MakeCpuDevice(host.pool, host.kernels);
+  if (id == "cpu") return MakeCpuDevice(host.pool, host.kernels, &host.memory);
   if (id.starts_with("vulkan:")) {
     VulkanDeviceOptions options = VulkanDeviceOptionsFromEnvironment();
     if (!host.cache_folder.empty()) options.cache_folder = host.cache_folder / "vulkan";

@@ -99,6 +99,7 @@ void PlacedModel::AddSlice(const BoundGraph& model, size_t slot, const PlacedWei
   }
   desc.rows = info.rows;
   desc.cols = info.cols;
+  if (source.host_bytes.data() != model.weight_table->host_bytes(original).data()) desc.in_mapped_file = false;
   const size_t bytes = desc.row_bytes * static_cast<size_t>(desc.rows);
   handles_.push_back(weights_.Add(std::move(desc), source.host_bytes.subspan(offset, bytes),
                                   model.weight_table->owner(original),

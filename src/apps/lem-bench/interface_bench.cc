@@ -32,12 +32,13 @@ Result<std::vector<InterfaceBenchResult>> RunInterfaceBench(const std::filesyste
   const KernelTable& kernels = BestKernelTable();
   ThreadPool pool(num_threads);
   DeviceRegistry devices;
-  devices.Add(MakeCpuDevice(pool, kernels));
+  devices.Add(MakeCpuDevice(pool, kernels, memory.get()));
   const BoundGraph bound{&model->graph, model->bound_weights, &model->weights};
   LEM_ASSIGN_OR_RETURN(const auto placed, PlacedModel::Create(bound, PlacementOnCpu(), devices, *memory));
   LEM_ASSIGN_OR_RETURN(const auto executor, Executor::Create(*placed, {kPrefillTokens, 1, Phase::kPrefill}, *memory));
+  LaneWeights lane_weights(*memory);
   LEM_ASSIGN_OR_RETURN(CpuProgram program,
-                       CompileCpuProgram(bound, {0, static_cast<int32_t>(model->graph.ops.size())}));
+                       CompileCpuProgram(bound, {0, static_cast<int32_t>(model->graph.ops.size())}, &lane_weights));
   CpuExecutable direct(std::move(program), pool, kernels);
   LEM_ASSIGN_OR_RETURN(const auto kv, KvBlockPool::Create(*memory, MakeKvBlockLayout(model->graph.kv).block_bytes,
                                                           2 * kPrefillTokens / kKvBlockTokens));

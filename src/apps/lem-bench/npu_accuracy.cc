@@ -115,7 +115,7 @@ class Measurement {
     LEM_ASSIGN_OR_RETURN(memory_, MemoryManager::Create());
     LEM_ASSIGN_OR_RETURN(model_, LoadModel(options_.model));
     bound_ = {&model_->graph, model_->bound_weights, &model_->weights};
-    cpu_ = MakeCpuDevice(pool_, kernels_);
+    cpu_ = MakeCpuDevice(pool_, kernels_, memory_.get());
     LEM_ASSIGN_OR_RETURN(runners_.emplace_back(), Runner::Create(*cpu_, bound_, *memory_));
     for (const NpuPrecisionMode mode : options_.modes) {
       LEM_ASSIGN_OR_RETURN(devices_.emplace_back(), OpenDevice({mode, options_.scale_group}));

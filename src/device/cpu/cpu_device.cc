@@ -1,24 +1,29 @@
 #include "device/cpu/cpu_device.h"
 
 #include <atomic>
+#include <optional>
 
 #include "base/cpu_info.h"
 #include "device/cpu/cpu_executable.h"
+#include "device/cpu/lane_weights.h"
 
 namespace lem {
 namespace {
 
 class CpuDevice : public Device {
  public:
-  CpuDevice(ThreadPool& pool, const KernelTable& kernels)
-      : pool_(pool), kernels_(kernels), caps_(CpuDeviceCaps(kernels)) {}
+  CpuDevice(ThreadPool& pool, const KernelTable& kernels, MemoryManager* memory)
+      : pool_(pool), kernels_(kernels), caps_(CpuDeviceCaps(kernels)) {
+    if (memory != nullptr) lane_weights_.emplace(*memory);
+  }
 
   const DeviceCaps& caps() const override { return caps_; }
   DeviceTelemetry telemetry() const override { return {.submissions = submissions_.load(std::memory_order_relaxed)}; }
 
   Result<std::unique_ptr<Executable>> Compile(const BoundGraph& model, const Segment& segment,
                                               const ShapeBucket&) override {
-    LEM_ASSIGN_OR_RETURN(CpuProgram program, CompileCpuProgram(model, segment));
+    LEM_ASSIGN_OR_RETURN(CpuProgram program,
+                         CompileCpuProgram(model, segment, lane_weights_ ? &*lane_weights_ : nullptr));
     return std::unique_ptr<Executable>(std::make_unique<CpuExecutable>(std::move(program), pool_, kernels_));
   }
 
@@ -35,6 +40,7 @@ class CpuDevice : public Device {
   ThreadPool& pool_;
   const KernelTable& kernels_;
   const DeviceCaps caps_;
+  std::optional<LaneWeights> lane_weights_;
   std::atomic<uint64_t> submissions_{0};
 };
 
@@ -46,13 +52,13 @@ DeviceCaps CpuDeviceCaps(const KernelTable& kernels) {
   caps.kind = DeviceKind::kCpu;
   caps.name = GetCpuInfo().brand;
   caps.driver = kernels.name;
-  caps.prefill_numerics = caps.decode_numerics = "f32x16";
-  caps.weight_layouts = {Layout::kGgufRows};
+  caps.prefill_numerics = caps.decode_numerics = "i16";
+  caps.weight_layouts = {Layout::kGgufRows, Layout::kLanes16};
   return caps;
 }
 
-std::unique_ptr<Device> MakeCpuDevice(ThreadPool& pool, const KernelTable& kernels) {
-  return std::make_unique<CpuDevice>(pool, kernels);
+std::unique_ptr<Device> MakeCpuDevice(ThreadPool& pool, const KernelTable& kernels, MemoryManager* memory) {
+  return std::make_unique<CpuDevice>(pool, kernels, memory);
 }
 
 }  // namespace lem

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <random>
 
+#include "device/cpu/lane_weights.h"
 #include "device/reference.h"
 #include "device/testing/tiny_graph.h"
 #include "memory/kv_block_pool.h"
@@ -18,14 +19,19 @@ namespace {
 // Feeds `tokens` to a device in steps of the given sizes and collects the logits of every row.
 class Session {
  public:
-  Session(const TinyGraph& model, const KernelTable& kernels, int num_threads)
-      : model_(model), pool_(num_threads), device_(MakeCpuDevice(pool_, kernels)), bound_(model.bound()) {
+  Session(const TinyGraph& model, const KernelTable& kernels, int num_threads, bool repack = true)
+      : model_(model),
+        pool_(num_threads),
+        device_(MakeCpuDevice(pool_, kernels, repack ? memory_.get() : nullptr)),
+        bound_(model.bound()) {
     const Segment all{0, static_cast<int32_t>(model.graph.ops.size())};
     executable_ = std::move(*device_->Compile(bound_, all, {512, 512}));
     kv_ = std::move(*KvBlockPool::Create(*memory_, MakeKvBlockLayout(model.graph.kv).block_bytes, 64));
     // Memory that was used before holds anything: NaNs must not leak into results.
     std::memset(kv_->base(), 0xff, kv_->block_bytes() * 64);
   }
+
+  const MemoryManager& memory() const { return *memory_; }
 
   std::vector<float> Run(std::span<const int32_t> tokens, std::span<const int64_t> step_sizes) {
     std::vector<BlockId> blocks(tokens.size() / kKvBlockTokens + 1);
@@ -56,10 +62,10 @@ class Session {
  private:
   const TinyGraph& model_;
   ThreadPool pool_;
+  std::unique_ptr<MemoryManager> memory_ = std::move(*MemoryManager::Create());
   std::unique_ptr<Device> device_;
   BoundGraph bound_;
   std::unique_ptr<Executable> executable_;
-  std::unique_ptr<MemoryManager> memory_ = std::move(*MemoryManager::Create());
   std::unique_ptr<KvBlockPool> kv_;
 };
 
@@ -68,6 +74,8 @@ const TinyGraphShape kShapes[] = {
     {.num_heads = 3, .num_kv_heads = 1, .head_dim = 64},
     {.num_heads = 8, .num_kv_heads = 1, .head_dim = 16, .window = 20, .gemma_like = true},
     {.num_heads = 2, .num_kv_heads = 2, .head_dim = 80, .softcap = 3.0f},
+    {.matrices = DType::kQ4_1},
+    {.num_heads = 8, .num_kv_heads = 1, .head_dim = 16, .window = 20, .gemma_like = true, .matrices = DType::kQ8_0},
 };
 
 TEST(CpuDeviceTest, AgreesWithTheScalarReference) {
@@ -76,7 +84,7 @@ TEST(CpuDeviceTest, AgreesWithTheScalarReference) {
   for (const TinyGraphShape& shape : kShapes) {
     const TinyGraph model = MakeTinyGraph(shape);
     const std::vector<float> expected = RunReference(model.bound(), tokens);
-    for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512}) {
+    for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512Vnni}) {
       const KernelTable* kernels = GetKernelTable(isa);
       if (kernels == nullptr) continue;
       // Keys and values are rounded to float16 (relative 2^-11), which bounds the error far below this.
@@ -100,6 +108,46 @@ TEST(CpuDeviceTest, BitsDoNotDependOnStepsOrThreads) {
       }
     }
   }
+}
+
+// Weights in lanes and weights as they are stored give the same bits on every instruction set; repacked ones are
+// booked.
+TEST(CpuDeviceTest, LayoutsAndInstructionSetsOfQuantisedWeightsGiveTheSameBits) {
+  const std::vector<int32_t> tokens = TinyTokens(40);
+  const int64_t steps[] = {33, 1, 6};
+  const TinyGraph model = MakeTinyGraph({.matrices = DType::kQ5_0});
+  std::vector<float> want;
+  for (const Isa isa : {Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512, Isa::kAvx512Vnni}) {
+    const KernelTable* kernels = GetKernelTable(isa);
+    if (kernels == nullptr) continue;
+    for (const bool repack : {true, false}) {
+      Session session(model, *kernels, 2, repack);
+      EXPECT_EQ(session.memory().used_bytes(MemoryUse::kWeights) > 0, repack);
+      const std::vector<float> found = session.Run(tokens, steps);
+      if (want.empty()) want = found;
+      EXPECT_TRUE(SameBits(want, found)) << kernels->name << (repack ? " in lanes" : " as stored");
+    }
+  }
+}
+
+// Executables share a repacked weight and free it with the last one; what another device reads stays as it is.
+TEST(CpuDeviceTest, RepackedWeightsAreSharedAndFreed) {
+  const auto memory = std::move(*MemoryManager::Create());
+  const std::vector<std::byte> blocks(*RowBytes(DType::kQ4_0, 64) * 40);
+  const WeightDesc desc{"w", DType::kQ4_0, Layout::kGgufRows, 40, 64, *RowBytes(DType::kQ4_0, 64)};
+  WeightTable table;
+  const WeightHandle own = table.Add(desc, blocks, nullptr);
+  const WeightHandle shared = table.Add(desc, blocks, nullptr, blocks.data());
+  LaneWeights weights(*memory);
+  EXPECT_EQ(weights.Get(table, shared), nullptr);
+  EXPECT_EQ(memory->used_bytes(MemoryUse::kWeights), 0u);
+  auto first = weights.Get(table, own), second = weights.Get(table, own);
+  ASSERT_NE(first, nullptr);
+  EXPECT_EQ(first, second);
+  first.reset();
+  EXPECT_GT(memory->used_bytes(MemoryUse::kWeights), 0u);
+  second.reset();
+  EXPECT_EQ(memory->used_bytes(MemoryUse::kWeights), 0u);
 }
 
 // Two sequences in one step give the same bits as each alone, and rows without logits cost none.

@@ -12,8 +12,12 @@ namespace {
 // Compiles op by op, looking ahead for the patterns that fuse. Buffers are taken from a free list as values die.
 class Compiler {
  public:
-  Compiler(const BoundGraph& model, const Segment& segment)
-      : model_(model), graph_(*model.graph), segment_(segment), buffer_of_(graph_.values.size(), kNone) {}
+  Compiler(const BoundGraph& model, const Segment& segment, LaneWeights* lane_weights)
+      : model_(model),
+        graph_(*model.graph),
+        segment_(segment),
+        lane_weights_(lane_weights),
+        buffer_of_(graph_.values.size(), kNone) {}
 
   Result<CpuProgram> Run() {
     program_.kv = MakeKvBlockLayout(graph_.kv);
@@ -98,14 +102,32 @@ class Compiler {
   }
 
   // --- weights ---
-  Result<CpuWeight> Matrix(WeightSlot slot) const {
+  enum class Use { kProducts, kLookUps };
+  // A table that is only looked up stays in the file, of which the rows that are asked for come to memory.
+  bool IsMultiplied(WeightSlot slot) const {
+    for (int32_t i = segment_.op_begin; i < segment_.op_end; ++i) {
+      const auto* linear = OpAt<LinearOp>(i);
+      if (linear != nullptr && linear->weight == slot) return true;
+    }
+    return false;
+  }
+  Result<CpuWeight> Matrix(WeightSlot slot, Use use) {
     const WeightHandle handle = model_.weights[static_cast<size_t>(slot)];
     const WeightDesc& desc = model_.weight_table->desc(handle);
     if (!GetDTypeInfo(desc.dtype).is_weight || desc.layout != Layout::kGgufRows) {
       return Unimplemented("weight {} is {}, which the CPU cannot multiply by", desc.name,
                            GetDTypeInfo(desc.dtype).name);
     }
-    return CpuWeight{model_.weight_table->host_bytes(handle).data(), desc.row_bytes, desc.dtype, desc.rows, desc.cols};
+    CpuWeight weight{
+        model_.weight_table->host_bytes(handle).data(), desc.layout, desc.row_bytes, desc.dtype, desc.rows, desc.cols};
+    if (lane_weights_ != nullptr && (use == Use::kProducts || IsMultiplied(slot))) {
+      if (std::shared_ptr<const Allocation> lanes = lane_weights_->Get(*model_.weight_table, handle)) {
+        weight.data = lanes->data();
+        weight.layout = Layout::kLanes16;
+        program_.lane_weights.push_back(std::move(lanes));
+      }
+    }
+    return weight;
   }
   // A vector of float32. The reader guarantees 4-byte alignment of F32 tensors by the file's own alignment.
   Result<const float*> Vector(WeightSlot slot) const {
@@ -133,7 +155,7 @@ class Compiler {
   }
 
   Status CompileOp(const EmbedOp& op) {
-    LEM_ASSIGN_OR_RETURN(const CpuWeight table, Matrix(op.table));
+    LEM_ASSIGN_OR_RETURN(const CpuWeight table, Matrix(op.table, Use::kLookUps));
     program_.steps.emplace_back(CpuEmbed{table, op.scale, Assign(op.out)});
     ++idx_;
     return OkStatus();
@@ -193,8 +215,8 @@ class Compiler {
     return OkStatus();
   }
 
-  Result<CpuLinearPart> Part(const LinearOp& op, BufferId out) const {
-    LEM_ASSIGN_OR_RETURN(const CpuWeight weight, Matrix(op.weight));
+  Result<CpuLinearPart> Part(const LinearOp& op, BufferId out) {
+    LEM_ASSIGN_OR_RETURN(const CpuWeight weight, Matrix(op.weight, Use::kProducts));
     const float* bias = nullptr;
     if (op.bias != kNone) {
       LEM_ASSIGN_OR_RETURN(bias, Vector(op.bias));
@@ -266,6 +288,7 @@ class Compiler {
   const BoundGraph& model_;
   const Graph& graph_;
   const Segment segment_;
+  LaneWeights* const lane_weights_;
   CpuProgram program_;
   int32_t idx_ = 0;
   std::vector<BufferId> buffer_of_;  // [values]
@@ -278,8 +301,8 @@ class Compiler {
 
 }  // namespace
 
-Result<CpuProgram> CompileCpuProgram(const BoundGraph& model, const Segment& segment) {
-  return Compiler(model, segment).Run();
+Result<CpuProgram> CompileCpuProgram(const BoundGraph& model, const Segment& segment, LaneWeights* lane_weights) {
+  return Compiler(model, segment, lane_weights).Run();
 }
 
 }  // namespace lem

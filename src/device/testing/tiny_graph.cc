@@ -5,6 +5,8 @@
 #include <memory>
 #include <random>
 
+#include "tensor/quantize.h"
+
 namespace lem {
 
 TinyGraph MakeTinyGraph(const TinyGraphShape& s) {
@@ -54,6 +56,17 @@ TinyGraph MakeTinyGraph(const TinyGraphShape& s) {
     auto values = std::make_shared<std::vector<float>>(static_cast<size_t>(info.rows * info.cols));
     const float scale = info.rows == 1 ? 1.0f : 1.5f / std::sqrt(static_cast<float>(info.cols));
     for (float& value : *values) value = scale * normal(random);
+    if (info.rows > 1 && s.matrices != DType::kF32) {
+      const size_t row_bytes = *RowBytes(s.matrices, static_cast<uint64_t>(info.cols));
+      auto blocks = std::make_shared<std::vector<std::byte>>(row_bytes * static_cast<size_t>(info.rows));
+      for (int64_t row = 0; row < info.rows; ++row) {
+        QuantizeRow(s.matrices, values->data() + row * info.cols, blocks->data() + static_cast<size_t>(row) * row_bytes,
+                    info.cols);
+      }
+      const WeightDesc desc{info.name, s.matrices, Layout::kGgufRows, info.rows, info.cols, row_bytes};
+      model.handles.push_back(model.table.Add(desc, *blocks, blocks));
+      continue;
+    }
     const WeightDesc desc{info.name, DType::kF32, Layout::kGgufRows,
                           info.rows, info.cols,   static_cast<size_t>(info.cols) * 4};
     model.handles.push_back(model.table.Add(desc, std::as_bytes(std::span(*values)), values));

@@ -22,11 +22,12 @@ struct TinyGraphShape {
   float softcap = 0;
   bool gemma_like = false;  // head norms, post norms, GELU, embedding scale, logit cap
   int32_t num_layers = 2;
+  DType matrices = DType::kF32;  // or a type of blocks of 32
 };
 
 inline constexpr int32_t kTinyGraphVocab = 50;
 
-// F32 weights with random values of a size that keeps activations near 1.
+// Weights with random values of a size that keeps activations near 1.
 TinyGraph MakeTinyGraph(const TinyGraphShape& shape);
 
 // Random ids of its vocabulary, the same for the same count.
