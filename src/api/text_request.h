@@ -38,6 +38,7 @@ struct RequestOptions {
   int32_t num_choices = 1;         // answers to each prompt
   int32_t num_logprobs = -1;       // as GenerateRequest has it
   bool ignore_end_tokens = false;  // as GenerateRequest has it
+  std::string cache_salt;          // the same
   bool stream = false;
   bool include_usage = false;  // in a stream
   OutputForm form;

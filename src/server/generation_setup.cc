@@ -49,6 +49,7 @@ GenerateRequest MakeRequest(const GenerationContext& context, const RequestOptio
   request.max_tokens = options.max_tokens;
   request.sampling = options.sampling;
   request.ignore_end_tokens = options.ignore_end_tokens;
+  request.cache_salt = options.cache_salt;
   request.num_logprobs = options.num_logprobs;
   request.deadline = context.deadline;
   return request;
