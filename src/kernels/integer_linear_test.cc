@@ -31,16 +31,16 @@ struct Problem {
   std::vector<float> in;           // [num_rows, k]
   std::vector<float> bias;         // [n] or empty
 
-  Problem(DType type, int64_t n_, int64_t k_, int64_t rows, std::mt19937& rng, float max_scale = 0.05f,
+  Problem(DType type, int64_t num_columns, int64_t depth, int64_t rows, std::mt19937& rng, float max_scale = 0.05f,
           float deviation = 1.0f)
       : dtype(type),
-        n(n_),
-        k(k_),
+        n(num_columns),
+        k(depth),
         num_rows(rows),
-        row_bytes(*RowBytes(type, static_cast<uint64_t>(k_))),
-        weight(RandomWeights(type, n_, k_, max_scale, rng)),
-        lanes(LaneBytes(type, n_, k_)),
-        in(RandomFloats(rows * k_, rng, deviation)) {
+        row_bytes(*RowBytes(type, static_cast<uint64_t>(depth))),
+        weight(RandomWeights(type, num_columns, depth, max_scale, rng)),
+        lanes(LaneBytes(type, num_columns, depth)),
+        in(RandomFloats(rows * depth, rng, deviation)) {
     for (int64_t row = 0; row < n; row += kLaneRows) {
       PackLaneStrip(dtype, weight.data() + static_cast<size_t>(row) * row_bytes, row_bytes,
                     std::min(kLaneRows, n - row), k,
@@ -175,7 +175,7 @@ TEST(IntegerLinearTest, NonFiniteRowsGiveNaN) {
       Problem spoilt = p;
       spoilt.in[2 * 256 + 100] = bad;
       const std::vector<float> out = RunInteger(*table, spoilt);
-      for (int64_t i = 0; i < 6 * 16; ++i) {
+      for (int64_t i = 0; i < int64_t{6} * 16; ++i) {
         if (i / 16 == 2) {
           EXPECT_TRUE(std::isnan(out[i])) << table->name << " " << bad;
         } else {

@@ -43,21 +43,21 @@ TEST(LanesTest, RowsComeBack) {
 // The lines of a group as lanes.h draws them, for a type of each plane.
 TEST(LanesTest, PlanesAreWhereTheHeaderSays) {
   // Q4_0: element 5 of row 3 is 9: line 1 (l = 1), byte 4 * 3 + 1, low nibble. Element 21: high nibble of the same.
-  std::vector<std::byte> rows(16 * 18);
+  std::vector<std::byte> rows(size_t{16} * 18);
   rows[3 * 18 + 2 + 5] = std::byte{0xC9};
   std::vector<std::byte> strip(LaneStripBytes(DType::kQ4_0, 32));
   PackLaneStrip(DType::kQ4_0, rows.data(), 18, 16, 32, strip.data());
   EXPECT_EQ(strip[64 + 64 * 1 + 13], std::byte{0xC9});
 
   // Q8_0: element 30 of row 15 is -3: line 7, byte 4 * 15 + 2, with the sign turned.
-  rows.assign(16 * 34, std::byte{});
+  rows.assign(size_t{16} * 34, std::byte{});
   rows[15 * 34 + 2 + 30] = static_cast<std::byte>(-3);
   strip.assign(LaneStripBytes(DType::kQ8_0, 32), std::byte{});
   PackLaneStrip(DType::kQ8_0, rows.data(), 34, 16, 32, strip.data());
   EXPECT_EQ(strip[64 + 64 * 7 + 62], std::byte{125});
 
   // Q5_0: bit 4 of element 6 of row 0: line 4 of the group, byte 2, bit 1.
-  rows.assign(16 * 22, std::byte{});
+  rows.assign(size_t{16} * 22, std::byte{});
   rows[2] = std::byte{1 << 6};
   strip.assign(LaneStripBytes(DType::kQ5_0, 32), std::byte{});
   PackLaneStrip(DType::kQ5_0, rows.data(), 22, 16, 32, strip.data());

@@ -357,7 +357,8 @@ int64_t IntegerOps<kIsa>::Products(int64_t num_groups) noexcept {
   alignas(64) std::byte records[kRecordBytes * kMaxTokens];
   for (size_t i = 0; i < sizeof(records); ++i) records[i] = static_cast<std::byte>(i * 37);
   Codes w[8];
-  for (int64_t l = 0; l < 8; ++l) w[l] = LoadLine(records + kLanes * 4 * (l % (int64_t{16} * kMaxTokens / kLanes)));
+  for (int64_t l = 0; l < 8; ++l)
+    w[l] = LoadLine(records + int64_t{4} * kLanes * (l % (int64_t{16} * kMaxTokens / kLanes)));
   F32 sums[kMaxTokens];
   for (int64_t t = 0; t < kMaxTokens; ++t) sums[t] = SetFloat(0.0f);
   for (int64_t g = 0; g < num_groups * kStripParts; ++g) {
