@@ -1,6 +1,7 @@
 #include "apps/lem-bench/grammar_bench.h"
 
 #include <algorithm>
+#include <cmath>
 #include <chrono>
 #include <iostream>
 
@@ -86,7 +87,7 @@ Status RunSchema(const Model& model, const GrammarBenchOptions& options, std::st
   }
   std::ranges::sort(mask_us);
   const auto quantile = [&](double q) {
-    return mask_us[static_cast<size_t>(q * static_cast<double>(mask_us.size() - 1) + 0.5)];
+    return mask_us[static_cast<size_t>(std::lround(q * static_cast<double>(mask_us.size() - 1)))];
   };
   out.Key("compile_ms").Double(compile_ms);
   out.Key("mask_us").BeginObject().Key("p50").Double(quantile(0.5)).Key("p99").Double(quantile(0.99));
