@@ -1,8 +1,8 @@
 #include "apps/lem-bench/grammar_bench.h"
 
 #include <algorithm>
-#include <cmath>
 #include <chrono>
+#include <cmath>
 #include <iostream>
 
 #include "base/file.h"
