@@ -138,7 +138,7 @@ Status Run(RunFlags flags) {
   session->options() = flags.answer;
   session->SetSystem(flags.system);
   const bool interactive = flags.prompt_words.empty() && ::isatty(STDIN_FILENO) != 0;
-  const Status answered = interactive ? RunRepl(*session) : AnswerOnce(*session, flags);
+  Status answered = interactive ? RunRepl(*session) : AnswerOnce(*session, flags);
   if (!flags.trace_file.empty()) {
     LEM_TRY(WriteFileAtomic(flags.trace_file, ChromeTraceJson(session->service().Trace())));
   }
