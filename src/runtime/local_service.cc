@@ -422,7 +422,8 @@ class LocalService::Impl {
     slot.engine = std::move(*engine);
     const auto idx =
         static_cast<int32_t>(std::ranges::find(slots_, &slot, [](const auto& s) { return s.get(); }) - slots_.begin());
-    LEM_TRY(planner_->AddModel(idx, slot.info.id, *slot.model, *slot.engine, devices_, chooses()));
+    LEM_TRY(planner_->AddModel(idx, slot.info.id, *slot.model, *slot.engine, devices_,
+                               FormatPlacement(options.placement), chooses()));
     for (const Placement& placement : slot.others) {
       const auto is_open = [this](const std::string& id) { return devices_.Find(id).ok(); };
       if (std::ranges::all_of(placement.DeviceIds(), is_open)) slot.engine->routes().Prepare(placement);

@@ -168,7 +168,7 @@ Result<LivePlanner::Proposal> LivePlanner::Propose(const Model& model) const {
 }
 
 Status LivePlanner::AddModel(int32_t model, const std::string& id, const Model& loaded, Engine& engine,
-                             const DeviceRegistry& devices, bool chooses) {
+                             const DeviceRegistry& devices, const std::string& wanted_placement, bool chooses) {
   LEM_ASSIGN_OR_RETURN(ModelWork work, WorkOfModel(loaded));
   const std::lock_guard lock(mutex_);
   ModelEntry& entry = models_[model];
@@ -176,7 +176,7 @@ Status LivePlanner::AddModel(int32_t model, const std::string& id, const Model& 
   entry.engine = &engine;
   entry.work = std::move(work);
   entry.chooses = chooses;
-  entry.default_placement = FormatPlacement(engine.placed().placement());
+  entry.wanted_placement = wanted_placement;
   for (const auto& device : devices.devices()) {
     const int idx = costs_.machine().Find(device->caps().id);
     if (idx >= 0) watches_[static_cast<size_t>(idx)].device = device.get();
@@ -348,6 +348,18 @@ void LivePlanner::Choose(ModelEntry& entry, PlannedRequest& request) {
   }
 }
 
+// How the engine places what it is not told a way for: as it should or, while that is being opened or a device of it is
+// lost, as the latest of the others.
+std::string LivePlanner::PlacementOfEngine(const ModelEntry& entry) {
+  std::string placement;
+  for (const RouteInfo& route : entry.engine->routes().List()) {
+    if (route.state != RouteState::kReady) continue;
+    placement = route.placement;
+    if (placement == entry.wanted_placement) break;
+  }
+  return placement;
+}
+
 std::shared_ptr<PlannedRequest> LivePlanner::Plan(int32_t model, SequenceId id, const GenerateRequest& request,
                                                   int64_t answer_limit) {
   auto planned = std::make_shared<PlannedRequest>();
@@ -367,7 +379,7 @@ std::shared_ptr<PlannedRequest> LivePlanner::Plan(int32_t model, SequenceId id, 
   info.goal = GoalName(options_.goal);
   info.prompt_tokens = planned->shape_.prompt_tokens;
   info.max_tokens = answer_limit;
-  info.placement = entry.default_placement;
+  info.placement = PlacementOfEngine(entry);
   info.chosen_by = entry.chooses ? "cost" : "user";
   if (entry.chooses) {
     SetPlanningState(nullptr);
@@ -387,7 +399,7 @@ std::shared_ptr<PlannedRequest> LivePlanner::Plan(int32_t model, SequenceId id, 
 
 std::string LivePlanner::PlacementOf(const PlannedRequest& request) const {
   const std::lock_guard lock(mutex_);
-  return request.info_.placement;
+  return request.plan_ ? request.info_.placement : "";
 }
 
 // --- the engine's thread ---

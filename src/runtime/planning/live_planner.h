@@ -71,14 +71,14 @@ class LivePlanner {
   // `id`: how people call it. chooses: requests are placed by cost, and not all as the engine is placed. The engine
   // must live until the planner has ended. Devices that are not in `devices` cannot be used. Errors: as WorkOfModel.
   Status AddModel(int32_t model, const std::string& id, const Model& loaded, Engine& engine,
-                  const DeviceRegistry& devices, bool chooses);
+                  const DeviceRegistry& devices, const std::string& wanted_placement, bool chooses);
 
   // --- requests ---
 
   // Any thread; takes some milliseconds at most.
   std::shared_ptr<PlannedRequest> Plan(int32_t model, SequenceId id, const GenerateRequest& request,
                                        int64_t answer_limit);
-  // The placement to run it on, now.
+  // The placement to run it on, now; empty: as the engine is placed.
   std::string PlacementOf(const PlannedRequest& request) const;
 
   // It runs from now on; so many tokens of its prompt are known.
@@ -111,7 +111,7 @@ class LivePlanner {
     Engine* engine = nullptr;
     ModelWork work;
     bool chooses = false;
-    std::string default_placement;
+    std::string wanted_placement;                                                // of the engine
     std::map<std::string, std::array<std::vector<PlannedSegment>, 2>> segments;  // by placement and phase
     std::map<std::pair<int, int>, std::string> usual;  // placement of the last request, by buckets of its lengths
     double mean_answer = 0;                            // tokens; 0 = none has ended
@@ -151,6 +151,7 @@ class LivePlanner {
   void ClearState();
   double StuckFactor(int device);
   void Choose(ModelEntry& entry, PlannedRequest& request);
+  static std::string PlacementOfEngine(const ModelEntry& entry);
   void DescribeByRoute(ModelEntry& entry, PlannedRequest& request);
   const std::array<std::vector<PlannedSegment>, 2>* SegmentsOfPlacement(ModelEntry& entry,
                                                                         const std::string& placement);

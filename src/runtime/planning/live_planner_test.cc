@@ -70,7 +70,7 @@ class LivePlannerTest : public testing::Test {
     engine_options.kv_cache_bytes = 4 << 20;
     engine_options.max_step_tokens = 64;
     engine_ = std::move(*Engine::Create(*model_, devices_, *memory_, BestKernelTable(), engine_options));
-    ASSERT_TRUE(planner_->AddModel(0, "tiny", *model_, *engine_, devices_, chooses).ok());
+    ASSERT_TRUE(planner_->AddModel(0, "tiny", *model_, *engine_, devices_, "all cpu", chooses).ok());
     for (const char* placement : {"all cpu", "all far"}) {
       engine_->routes().Prepare(*ParsePlacement(placement));
       engine_->routes().Wait(placement);
@@ -208,6 +208,7 @@ TEST_F(LivePlannerTest, APlacementOfTheUserIsPredictedAndKept) {
   EXPECT_EQ(planned->summary().prefill_devices, "cpu");
   EXPECT_GT(planned->summary().predicted_first_token_ms, planned->summary().predicted_token_ms);
   EXPECT_EQ(planner_->Plans().front().chosen_by, "user");
+  EXPECT_EQ(planner_->PlacementOf(*planned), "") << "the engine knows better when its devices have compiled";
 }
 
 TEST_F(LivePlannerTest, ErrorsAndTimelinesAreTold) {
