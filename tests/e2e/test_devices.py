@@ -168,9 +168,10 @@ def test_doctor_says_why_there_is_no_openvino(lem, smollm2, monkeypatch):
     assert result.returncode != 0 and "/nonexistent/plugin.so" in result.stderr
 
 
-def test_an_answer_is_handed_over_if_asked_for(lem, smollm2):
+def test_an_answer_is_handed_over_if_asked_for(lem, smollm2, monkeypatch):
+    monkeypatch.setenv("LEM_SLOW_DOWN", "cpu=50")  # so that the answer lasts longer than any compiling
     arguments = ("run", smollm2, "Count to one thousand: 1, 2, 3,", "--raw", "--temperature", "0", "--json", "--max-tokens")
-    result = lem(*arguments, "900", "--placement", "all npu-emu; handover", timeout=300)
+    result = lem(*arguments, "300", "--placement", "all npu-emu; handover", timeout=300)
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
     assert report["usage"]["handovers"] == 1
