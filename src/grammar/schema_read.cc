@@ -519,7 +519,7 @@ Result<SchemaPtr> SchemaReader::ReadProperties(const Keywords& keywords, const P
     }
     return OkStatus();
   };
-  LEM_TRY(read_members(properties, "properties", [&](std::string name, SchemaPtr read) {
+  LEM_TRY(read_members(properties, "properties", [&](const std::string& name, SchemaPtr read) {
     object.Set(name, std::move(read));
     return OkStatus();
   }));

@@ -39,6 +39,7 @@ ServedAnswer::ServedAnswer(AnswerLoop& loop, AnswerSetup setup, http::Responder 
       received_at_(received_at) {
   usage_.prompt_tokens = setup.prompt_tokens;
   std::vector<PlanSummary> plans;
+  plans.reserve(setup.choices.size());
   for (const ChoiceSetup& choice : setup.choices) plans.push_back(choice.generation->plan());
   plan_header_ = PlanHeader(plans);
   for (ChoiceSetup& choice : setup.choices) {

@@ -25,6 +25,7 @@ Piece ObjectCall(const CallableTool& tool, std::string_view arguments_key) {
 template <typename MakeCall>
 Piece AnyOf(const std::vector<CallableTool>& tools, const MakeCall& make_call) {
   std::vector<Piece> calls;
+  calls.reserve(tools.size());
   for (const CallableTool& tool : tools) calls.push_back(make_call(tool));
   return calls.size() == 1 ? calls.front() : Piece::Choice(std::move(calls));
 }
@@ -84,7 +85,7 @@ GrammarPiece AfterReasoning(const ToolFormat& format, const Tokenizer& tokenizer
 GrammarPiece CallsPiece(const ToolFormat& format, const Tokenizer& tokenizer, const std::vector<CallableTool>& tools,
                         uint32_t max_calls) {
   const auto marker = [&](std::string_view text) { return MarkerPiece(tokenizer, text); };
-  const Piece with_arguments = AnyOf(tools, [](const CallableTool& tool) { return ObjectCall(tool, "arguments"); });
+  Piece with_arguments = AnyOf(tools, [](const CallableTool& tool) { return ObjectCall(tool, "arguments"); });
   switch (WrittenFamily(format)) {
     case ToolFamily::kHermes: {
       const Piece call = Piece::Sequence(
