@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/cpu_info.h"
+#include "base/duration.h"
 #include "base/integer_math.h"
 #include "base/log.h"
 
@@ -21,10 +22,6 @@ namespace {
 constexpr int64_t kMaxLogitsBytes = int64_t{16} << 20;
 // Sequences that can run at once must each get a row of logits.
 constexpr int64_t kMinStepOutputs = 16;
-
-double MillisecondsBetween(Clock::time_point begin, Clock::time_point end) {
-  return std::chrono::duration<double, std::milli>(end - begin).count();
-}
 
 }  // namespace
 

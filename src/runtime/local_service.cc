@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "base/check.h"
+#include "base/duration.h"
 #include "base/log.h"
 #include "base/thread_pool.h"
 #include "device/machine.h"
@@ -20,10 +21,6 @@
 
 namespace lem {
 namespace {
-
-double MillisecondsSince(Clock::time_point begin) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
-}
 
 int64_t ModificationTime(const std::filesystem::path& path) {
   struct stat info{};
@@ -599,7 +596,7 @@ class LocalService::Impl {
       const auto job = jobs_.find(move.id);
       if (job == jobs_.end() || !job->second->admitted) continue;
       if (slots_[static_cast<size_t>(move.model)]->engine->MoveTo(move.id, move.placement)) {
-        planner_->Moved(*job->second->planned, move.placement);
+        planner_->Moved(*job->second->planned, move);
       }
     }
   }

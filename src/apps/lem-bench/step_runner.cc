@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "base/duration.h"
 #include "base/file.h"
 #include "base/integer_math.h"
 
@@ -60,7 +61,7 @@ Result<double> StepRunner::RunMs(const BenchStep& step) {
   const Bindings bindings{tokens, sequences, output_rows, kv_->base(), kv_->block_bytes(), {}};
   const auto begin = std::chrono::steady_clock::now();
   LEM_TRY(route_->executor(step.phase).Run(bindings, residency_.get()));
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+  return MillisecondsSince(begin);
 }
 
 }  // namespace lem

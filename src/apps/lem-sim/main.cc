@@ -11,6 +11,7 @@
 #include <exception>
 #include <filesystem>
 
+#include "base/duration.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "scheduler/plan_report.h"
@@ -45,8 +46,8 @@ Status RunPlan(const PlanArguments& arguments, bool json) {
   const ModelWork model = WorkOfShape(*shape, *quant);
   const auto begin = std::chrono::steady_clock::now();
   LEM_ASSIGN_OR_RETURN(const PlanDecision decision, SearchPlacement(costs, model, arguments.request, options));
-  const std::chrono::duration<double, std::milli> solve = std::chrono::steady_clock::now() - begin;
-  const PlanReport report{costs, model, arguments.request, decision, quant->name, solve.count()};
+  const double solve_ms = MillisecondsSince(begin);
+  const PlanReport report{costs, model, arguments.request, decision, quant->name, solve_ms};
   fmt::print("{}\n", json ? PlanJson(report) : PlanText(report));
   return OkStatus();
 }
@@ -154,9 +155,9 @@ void WriteRegret(const RegretReport& report, const RegretOptions& options, doubl
 Status RunRegret(const RegretOptions& options, bool json) {
   const auto begin = std::chrono::steady_clock::now();
   LEM_ASSIGN_OR_RETURN(const RegretReport report, MeasureRegret(options));
-  const std::chrono::duration<double, std::milli> all = std::chrono::steady_clock::now() - begin;
+  const double all_ms = MillisecondsSince(begin);
   // Each search is followed by the pricing of its plan, which takes a small part of it.
-  const double solve_ms = all.count() / static_cast<double>(std::max<int64_t>(report.num_searches, 1));
+  const double solve_ms = all_ms / static_cast<double>(std::max<int64_t>(report.num_searches, 1));
   json ? WriteRegret(report, options, solve_ms) : PrintRegret(report, options);
   return OkStatus();
 }

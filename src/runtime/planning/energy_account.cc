@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/duration.h"
 #include "runtime/planning/step_predictor.h"
 
 namespace lem {
@@ -9,10 +10,6 @@ namespace {
 
 constexpr auto kInterval = std::chrono::milliseconds(100);
 constexpr double kLongestS = 10;  // between two readings that say something of now
-
-double Seconds(PowerProbe::TimePoint begin, PowerProbe::TimePoint end) {
-  return std::chrono::duration<double>(end - begin).count();
-}
 
 }  // namespace
 
@@ -56,7 +53,7 @@ void EnergyAccount::Sample() {
       source = std::max(source, reading.source);
     }
   }
-  const double seconds = Seconds(read_at_, now);
+  const double seconds = MillisecondsBetween(read_at_, now) * 1e-3;
   if (source == PowerSource::kUnavailable) {
     source_.store(source);
   } else if (joules > joules_ && seconds < kLongestS) {
@@ -75,7 +72,7 @@ std::pair<double, PowerSource> EnergyAccount::OfStep(const Engine::BatchRun& run
   for (size_t i = 0; i < run.timings.size(); ++i) {
     const auto watts = device_watts_.find(plan.steps[i].device_id);
     if (watts == device_watts_.end()) return {0, PowerSource::kUnavailable};
-    joules += watts->second * Seconds(run.timings[i].begin, run.timings[i].end);
+    joules += watts->second * MillisecondsBetween(run.timings[i].begin, run.timings[i].end) * 1e-3;
   }
   return {joules, PowerSource::kModelled};
 }

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <set>
 
+#include "base/duration.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/sha256.h"
@@ -33,10 +34,6 @@ constexpr double kRelaxSeconds = 30;
 constexpr double kChange = 0.14;  // of the logarithm of a device's factor: plans are looked over
 constexpr double kStuck = 3;      // times the prediction: a step that is not over tells by that, too
 constexpr double kStuckMs = 30;
-
-double MsBetween(TimePoint begin, TimePoint end) {
-  return std::chrono::duration<double, std::milli>(end - begin).count();
-}
 
 std::string FingerprintOf(const MeasuredMachine& machine) {
   Sha256 hash;
@@ -121,17 +118,12 @@ Result<LivePlanner::Proposal> LivePlanner::Propose(const Model& model) const {
     for (const DeviceProfile& device : costs.machine().devices) known.push_back(device.id);
     return NotFound(
         "device '{}' is not in the profile of this machine, which has {}; `lem doctor` lists the devices there are, "
-        "and "
-        "`lem profile` measures them",
+        "and `lem profile` measures them",
         id, fmt::join(known, ", "));
   }
   MachineState state;
   state.devices.resize(static_cast<size_t>(costs.num_devices()));
-  for (int i = 0; i < costs.num_devices(); ++i) {
-    if (options_.devices.empty()) break;
-    state.devices[static_cast<size_t>(i)].available =
-        std::ranges::find(options_.devices, costs.device(i).id) != options_.devices.end();
-  }
+  for (int i = 0; i < costs.num_devices(); ++i) state.devices[static_cast<size_t>(i)].available = MayUse(i);
   costs.SetState(std::move(state));
   Proposal proposal;
   std::set<std::string> ids, known;
@@ -188,37 +180,46 @@ Status LivePlanner::AddModel(int32_t model, const std::string& id, const Model& 
 
 void LivePlanner::ClearState() { costs_.SetState({}); }
 
-// How much slower than predicted the step under way is by now, if this device alone is at work.
-double LivePlanner::StuckFactor(int device) {
+bool LivePlanner::MayUse(int device) const {
+  return options_.devices.empty() ||
+         std::ranges::find(options_.devices, costs_.device(device).id) != options_.devices.end();
+}
+
+// The step under way, if it takes much longer than predicted and one device alone is at work.
+std::optional<LivePlanner::Overdue> LivePlanner::FindOverdue() {
   InFlight in_flight;
   {
     const std::lock_guard lock(notes_mutex_);
-    if (!in_flight_.active || in_flight_.rows <= 0) return 1;
+    if (!in_flight_.active || in_flight_.rows <= 0) return std::nullopt;
     in_flight = in_flight_;
   }
   const auto found = models_.find(in_flight.model);
-  if (found == models_.end()) return 1;
+  if (found == models_.end()) return std::nullopt;
   ModelEntry& entry = found->second;
+  int device = -1;
   double predicted = 0;
   for (const auto& request : in_flight.requests) {
     const auto* segments = SegmentsOfPlacement(entry, request->info_.placement);
-    if (segments == nullptr) return 1;
-    const bool in_prompt = request->num_computed_.load() < request->shape_.prompt_tokens;
-    for (const PlannedSegment& segment : (*segments)[in_prompt ? 0 : 1]) {
-      if (segment.device != device) return 1;
+    if (segments == nullptr) return std::nullopt;
+    const auto computed = static_cast<double>(request->num_computed_.load());
+    const bool in_prompt = computed < static_cast<double>(request->shape_.prompt_tokens);
+    const std::vector<PlannedSegment>& own = (*segments)[in_prompt ? 0 : 1];
+    for (const PlannedSegment& segment : own) {
+      if (device < 0) device = segment.device;
+      if (segment.device < 0 || segment.device != device) return std::nullopt;
     }
     if (predicted > 0) continue;
     const StepShape shape{in_prompt ? Phase::kPrefill : Phase::kDecode, static_cast<double>(in_flight.rows),
-                          static_cast<double>(in_flight.requests.size()),
-                          static_cast<double>(request->num_computed_.load())};
-    predicted = PredictWhole(costs_, entry.work, (*segments)[in_prompt ? 0 : 1], {shape, shape.sequences});
+                          static_cast<double>(in_flight.requests.size()), computed};
+    predicted = PredictWhole(costs_, entry.work, own, {shape, shape.sequences});
   }
-  const double elapsed = MsBetween(in_flight.since, std::chrono::steady_clock::now());
-  return predicted > 0 && elapsed > std::max(kStuck * predicted, kStuckMs) ? elapsed / predicted : 1;
+  const double elapsed = MillisecondsSince(in_flight.since);
+  if (predicted <= 0 || elapsed <= std::max(kStuck * predicted, kStuckMs)) return std::nullopt;
+  return Overdue{device, elapsed / predicted};
 }
 
 // What the devices are busy with, besides one request.
-void LivePlanner::SetPlanningState(const PlannedRequest* besides) {
+void LivePlanner::SetPlanningState(const ModelEntry& entry, const PlannedRequest* besides) {
   ClearState();
   const TimePoint now = std::chrono::steady_clock::now();
   MachineState state;
@@ -226,13 +227,12 @@ void LivePlanner::SetPlanningState(const PlannedRequest* besides) {
   std::vector<int> decoding(watches_.size());
   for (size_t i = 0; i < watches_.size(); ++i) {
     const DeviceWatch& watch = watches_[i];
-    const std::string& id = costs_.device(static_cast<int>(i)).id;
-    state.devices[i].available =
-        watch.device != nullptr && watch.device->health().ok() &&
-        (options_.devices.empty() || std::ranges::find(options_.devices, id) != options_.devices.end());
-    const double idle_s = MsBetween(watch.last_seen, now) * 1e-3;
+    state.devices[i].available = watch.device != nullptr && watch.device->health().ok() && MayUse(static_cast<int>(i));
+    const double idle_s = MillisecondsBetween(watch.last_seen, now) * 1e-3;
     costs_.corrections().Relax(static_cast<int>(i), 1 - std::exp(-idle_s / kRelaxSeconds));
-    state.devices[i].slowdown = StuckFactor(static_cast<int>(i));
+  }
+  if (const std::optional<Overdue> overdue = FindOverdue()) {
+    state.devices[static_cast<size_t>(overdue->device)].slowdown = overdue->factor;
   }
   for (const auto& request : live_) {
     if (request.get() == besides || !request->plan_) continue;
@@ -244,12 +244,11 @@ void LivePlanner::SetPlanningState(const PlannedRequest* besides) {
     for (const DeviceShare& share : request->plan_->decode.shares) ++decoding[static_cast<size_t>(share.device)];
   }
   // Answers on one device share its steps: each is slower by what a step with one more row takes longer.
+  const std::vector<int32_t> parts = entry.work.AllParts();
   for (size_t i = 0; i < watches_.size(); ++i) {
-    if (decoding[i] == 0 || models_.empty()) continue;
-    const ModelWork& work = models_.begin()->second.work;
-    const std::vector<int32_t> parts = work.AllParts();
+    if (decoding[i] == 0) continue;
     const auto step_ms = [&](double rows) {
-      return PredictPartsMs(costs_, static_cast<int>(i), work, parts, {Phase::kDecode, rows, rows, 256}, rows);
+      return PredictPartsMs(costs_, static_cast<int>(i), entry.work, parts, {Phase::kDecode, rows, rows, 256}, rows);
     };
     const double alone = step_ms(1);
     if (alone > 0) state.devices[i].slowdown *= std::max(1.0, step_ms(decoding[i] + 1) / alone);
@@ -299,52 +298,62 @@ void LivePlanner::DescribeByRoute(ModelEntry& entry, PlannedRequest& request) {
   info.decode.predicted_ms = PredictWhole(costs_, entry.work, (*segments)[1], {{Phase::kDecode, 1, 1, middle}, 1});
 }
 
+std::vector<LivePlanner::RankedPlan> LivePlanner::Rank(const PlanDecision& decision, const RouteTable& routes) {
+  std::vector<RankedPlan> ranked;
+  ranked.reserve(decision.alternatives.size() + 1);
+  const auto add = [&](const RequestPlan& plan, std::string_view lost_because) {
+    std::string name = FormatPlacement(plan.placement);
+    const bool is_open = routes.Find(name) != nullptr;
+    ranked.push_back({&plan, std::move(name), is_open, lost_because});
+  };
+  add(decision.best, "");
+  for (const Alternative& alternative : decision.alternatives) add(alternative.plan, alternative.lost_because);
+  std::ranges::sort(ranked, {}, [](const RankedPlan& each) { return each.plan->score; });
+  return ranked;
+}
+
+SearchOptions LivePlanner::SearchFor(const ModelEntry& entry) const {
+  return {.goal = options_.goal, .chunks = {entry.engine->max_step_tokens()}};
+}
+
 // The best way that is open; a better one that is not is begun to be opened.
 void LivePlanner::Choose(ModelEntry& entry, PlannedRequest& request) {
-  const SearchOptions options{.goal = options_.goal, .chunks = {entry.engine->max_step_tokens()}};
   const TimePoint begin = std::chrono::steady_clock::now();
-  const Result<PlanDecision> decision = SearchPlacement(costs_, entry.work, request.shape_, options);
-  request.info_.solve_ms = MsBetween(begin, std::chrono::steady_clock::now());
+  const Result<PlanDecision> decision = SearchPlacement(costs_, entry.work, request.shape_, SearchFor(entry));
+  request.info_.solve_ms = MillisecondsSince(begin);
   if (!decision.ok()) return;  // as the engine is placed
   RouteTable& routes = entry.engine->routes();
-  std::vector<const RequestPlan*> plans{&decision->best};
-  for (const Alternative& alternative : decision->alternatives) plans.push_back(&alternative.plan);
-  std::ranges::sort(plans, {}, &RequestPlan::score);
-  const RequestPlan* chosen = nullptr;
-  const RequestPlan* usual = nullptr;  // what the last request of about this shape had
-  const std::pair<int, int> bucket{RowBucketOf(static_cast<double>(request.shape_.prompt_tokens)),
-                                   RowBucketOf(static_cast<double>(request.shape_.max_tokens))};
-  for (const RequestPlan* plan : plans) {
-    const std::string name = FormatPlacement(plan->placement);
-    if (routes.Find(name) == nullptr) continue;
-    if (chosen == nullptr) chosen = plan;
-    if (name == entry.usual[bucket]) usual = plan;
+  const std::vector<RankedPlan> plans = Rank(*decision, routes);
+  const RankedPlan* chosen = nullptr;
+  const RankedPlan* usual = nullptr;  // what the last request of about this shape had
+  std::string& usual_name = entry.usual[{RowBucketOf(static_cast<double>(request.shape_.prompt_tokens)),
+                                         RowBucketOf(static_cast<double>(request.shape_.max_tokens))}];
+  for (const RankedPlan& plan : plans) {
+    if (!plan.is_open) continue;
+    if (chosen == nullptr) chosen = &plan;
+    if (plan.name == usual_name) usual = &plan;
   }
   if (chosen == nullptr) return;
-  if (usual != nullptr && !WorthSwitching(*usual, *chosen, 0, 1)) chosen = usual;
+  if (usual != nullptr && !WorthSwitching(*usual->plan, *chosen->plan, 0, 1)) chosen = usual;
+  usual_name = chosen->name;
   PlanInfo& info = request.info_;
-  info.placement = FormatPlacement(chosen->placement);
-  entry.usual[bucket] = info.placement;
-  if (WorthSwitching(*chosen, decision->best, 0, 1)) {
+  info.placement = chosen->name;
+  if (WorthSwitching(*chosen->plan, decision->best, 0, 1)) {
     const std::string name = FormatPlacement(decision->best.placement);
     const std::optional<RouteInfo> known = routes.Info(name);
     if (!known && routes.List().size() < kMaxRoutes) routes.Prepare(decision->best.placement);
     if (!known || known->state == RouteState::kOpening) info.being_opened = name;
   }
-  request.plan_ = *chosen;
-  info.chosen_by = "cost";
-  info.prefill = DescribePhase(costs_, chosen->prefill, 1);
-  info.decode = DescribePhase(costs_, chosen->decode, static_cast<double>(std::max<int64_t>(chosen->decode.steps, 1)));
-  if (costs_.power().known) info.predicted_joules = chosen->joules();
-  for (const RequestPlan* plan : plans) {
-    if (plan == chosen) continue;
-    const auto lost = std::ranges::find(decision->alternatives, plan,
-                                        [](const Alternative& a) -> const RequestPlan* { return &a.plan; });
-    std::string why = lost != decision->alternatives.end() ? lost->lost_because
-                      : routes.Find(FormatPlacement(plan->placement)) == nullptr
-                          ? "it is not open yet"
-                          : "the gain is less than predictions can tell";
-    info.alternatives.push_back({FormatPlacement(plan->placement), plan->ms(), std::move(why)});
+  request.plan_ = *chosen->plan;
+  info.prefill = DescribePhase(costs_, chosen->plan->prefill, 1);
+  info.decode = DescribePhase(costs_, chosen->plan->decode,
+                              static_cast<double>(std::max<int64_t>(chosen->plan->decode.steps, 1)));
+  if (costs_.power().known) info.predicted_joules = chosen->plan->joules();
+  for (const RankedPlan& other : plans) {
+    if (&other == chosen) continue;
+    std::string why(other.lost_because);
+    if (why.empty()) why = other.is_open ? "the gain is less than predictions can tell" : "it is not open yet";
+    info.alternatives.push_back({other.name, other.plan->ms(), std::move(why)});
   }
 }
 
@@ -382,7 +391,7 @@ std::shared_ptr<PlannedRequest> LivePlanner::Plan(int32_t model, SequenceId id, 
   info.placement = PlacementOfEngine(entry);
   info.chosen_by = entry.chooses ? "cost" : "user";
   if (entry.chooses) {
-    SetPlanningState(nullptr);
+    SetPlanningState(entry, nullptr);
     Choose(entry, *planned);
   }
   ClearState();
@@ -446,11 +455,12 @@ std::vector<LivePlanner::Move> LivePlanner::TakeMoves() {
   return std::exchange(moves_, {});
 }
 
-void LivePlanner::Moved(PlannedRequest& request, const std::string& placement) {
+void LivePlanner::Moved(PlannedRequest& request, const Move& move) {
   const std::lock_guard lock(mutex_);
   PlanInfo& info = request.info_;
-  if (info.placement == placement) return;
-  info.placement = placement;
+  if (info.placement == move.placement) return;
+  info.placement = move.placement;
+  request.plan_ = move.plan;
   ++info.moves;
 }
 
@@ -511,13 +521,14 @@ void LivePlanner::Record(const Ended& ended) {
 bool LivePlanner::DevicesChanged() {
   bool changed = false;
   int num_usable = 0;
+  const std::optional<Overdue> overdue = FindOverdue();
   for (size_t i = 0; i < watches_.size(); ++i) {
     DeviceWatch& watch = watches_[i];
     if (watch.device == nullptr) continue;
     const auto device = static_cast<int>(i);
     const bool usable = watch.device->health().ok();
     num_usable += usable ? 1 : 0;
-    double factor = std::log(StuckFactor(device));
+    double factor = overdue && overdue->device == device ? std::log(overdue->factor) : 0;
     constexpr double kDecodeRows = 1, kPrefillRows = 256;
     const CorrectionTable& corrections = costs_.corrections();
     factor += corrections.Lookup({device, CostKind::kFeedForward, Phase::kDecode, RowBucketOf(kDecodeRows)}).log_factor;
@@ -541,27 +552,22 @@ void LivePlanner::LookOver() {
     RequestShape left = request->shape_;
     left.cached_tokens = std::min(done, left.prompt_tokens - 1);
     left.max_tokens = std::max<int64_t>(1, left.max_tokens - std::max<int64_t>(0, done - left.prompt_tokens));
-    SetPlanningState(request.get());
-    const SearchOptions options{.goal = options_.goal, .chunks = {entry.engine->max_step_tokens()}};
+    SetPlanningState(entry, request.get());
+    const SearchOptions options = SearchFor(entry);
     const Result<PlanDecision> decision = SearchPlacement(costs_, entry.work, left, options);
     const Result<RequestPlan> now = PricePlan(costs_, entry.work, left, options, *request->plan_);
     ClearState();
     if (!decision.ok()) continue;
-    std::vector<const RequestPlan*> plans{&decision->best};
-    for (const Alternative& alternative : decision->alternatives) plans.push_back(&alternative.plan);
-    std::ranges::sort(plans, {}, &RequestPlan::score);
-    for (const RequestPlan* plan : plans) {
-      const std::string name = FormatPlacement(plan->placement);
-      if (entry.engine->routes().Find(name) == nullptr) continue;
-      if (name == request->info_.placement || (now.ok() && !WorthSwitching(*now, *plan, 0, 1))) break;
-      request->plan_ = *plan;
-      if (done == 0 && request->info_.state == "waiting") {
-        request->info_.placement = name;
-      } else {
-        moves_.push_back({request->id_, request->model_, name});
-        has_moves_.store(true);
-      }
-      break;
+    const std::vector<RankedPlan> plans = Rank(*decision, entry.engine->routes());
+    const auto best = std::ranges::find(plans, true, &RankedPlan::is_open);
+    if (best == plans.end() || best->name == request->info_.placement) continue;
+    if (now.ok() && !WorthSwitching(*now, *best->plan, 0, 1)) continue;
+    if (done == 0 && request->info_.state == "waiting") {
+      request->plan_ = *best->plan;
+      request->info_.placement = best->name;
+    } else {
+      moves_.push_back({request->id_, request->model_, best->name, *best->plan});
+      has_moves_.store(true);
     }
   }
 }

@@ -93,10 +93,11 @@ class LivePlanner {
     SequenceId id = 0;
     int32_t model = 0;
     std::string placement;
+    RequestPlan plan;
   };
   // Running requests that would be better off elsewhere; for the engine's thread, which says what became of it.
   std::vector<Move> TakeMoves();
-  void Moved(PlannedRequest& request, const std::string& placement);
+  void Moved(PlannedRequest& request, const Move& move);
 
   // --- what people want to know ---
 
@@ -132,6 +133,18 @@ class LivePlanner {
     StepTiming::TimePoint since{};
     std::vector<std::shared_ptr<PlannedRequest>> requests;
   };
+  // A step that should be over.
+  struct Overdue {
+    int device = 0;
+    double factor = 1;  // of the predicted time, so far
+  };
+  // A plan of a decision, the best first.
+  struct RankedPlan {
+    const RequestPlan* plan = nullptr;
+    std::string name;  // of its placement
+    bool is_open = false;
+    std::string_view lost_because;  // empty for the decision's best
+  };
   struct DeviceWatch {
     Device* device = nullptr;
     StepTiming::TimePoint last_seen{};
@@ -147,9 +160,12 @@ class LivePlanner {
   void Drain();
   void Evaluate(const Noted& noted);
   void Record(const Ended& ended);
-  void SetPlanningState(const PlannedRequest* besides);
+  void SetPlanningState(const ModelEntry& entry, const PlannedRequest* besides);
   void ClearState();
-  double StuckFactor(int device);
+  std::optional<Overdue> FindOverdue();
+  bool MayUse(int device) const;
+  SearchOptions SearchFor(const ModelEntry& entry) const;
+  static std::vector<RankedPlan> Rank(const PlanDecision& decision, const RouteTable& routes);
   void Choose(ModelEntry& entry, PlannedRequest& request);
   static std::string PlacementOfEngine(const ModelEntry& entry);
   void DescribeByRoute(ModelEntry& entry, PlannedRequest& request);

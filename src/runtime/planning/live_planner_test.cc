@@ -184,7 +184,7 @@ TEST_F(LivePlannerTest, WhatIsUnderWayIsMoved) {
   }));
   EXPECT_EQ(moves[0].id, 1u);
   EXPECT_EQ(moves[0].placement, "all cpu");
-  planner_->Moved(*running, moves[0].placement);
+  planner_->Moved(*running, moves[0]);
   EXPECT_EQ(planner_->PlacementOf(*running), "all cpu");
   EXPECT_EQ(planner_->Plans().back().moves, 1);
 }

@@ -3,12 +3,10 @@
 #include <algorithm>
 #include <set>
 
+#include "base/duration.h"
+
 namespace lem {
 namespace {
-
-double Milliseconds(StepTiming::TimePoint begin, StepTiming::TimePoint end) {
-  return std::chrono::duration<double, std::milli>(end - begin).count();
-}
 
 int32_t ClassOf(const Op& op, const ModelWork& work) {
   switch (op.part) {
@@ -93,7 +91,7 @@ std::vector<double> PredictSegments(const CostModel& costs, const ModelWork& wor
 double WallMs(const std::vector<StepTiming>& timings) {
   if (timings.empty()) return 0;
   const auto begin = std::ranges::min(timings, {}, &StepTiming::begin).begin;
-  return Milliseconds(begin, std::ranges::max(timings, {}, &StepTiming::end).end);
+  return MillisecondsBetween(begin, std::ranges::max(timings, {}, &StepTiming::end).end);
 }
 
 void ObserveRun(CostModel& costs, const ModelWork& work, const std::vector<PlannedSegment>& segments,
@@ -114,7 +112,7 @@ void ObserveRun(CostModel& costs, const ModelWork& work, const std::vector<Plann
     const PlannedSegment& segment = segments[i];
     if (segment.device < 0 || !timings[i].exact) continue;
     const double fixed = costs.LaunchMs(segment.device, phase) + costs.FinishMs(segment.device, phase, 0);
-    const double ms = Milliseconds(timings[i].begin, timings[i].end);
+    const double ms = MillisecondsBetween(timings[i].begin, timings[i].end);
     // What is all overhead says nothing of the work.
     if (ms > 1.2 * fixed) costs.Observe(segment.device, work, segment.parts, load.shape, load.output_rows, ms - fixed);
   }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/duration.h"
+
 namespace lem {
 namespace {
 
@@ -16,7 +18,7 @@ void StepRecords::Add(const std::string& model, const Engine::BatchRun& run, con
   const Plan& plan = run.route->placed().plan(run.phase);
   for (size_t i = 0; i < run.timings.size(); ++i) {
     const StepTiming& timing = run.timings[i];
-    const double ms = std::chrono::duration<double, std::milli>(timing.end - timing.begin).count();
+    const double ms = MillisecondsBetween(timing.begin, timing.end);
     TraceSpan span{.device = plan.steps[i].device_id,
                    .model = model,
                    .phase = load.shape.phase == Phase::kPrefill ? "prefill" : "decode",

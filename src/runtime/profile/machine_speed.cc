@@ -5,6 +5,8 @@
 #include <limits>
 #include <vector>
 
+#include "base/duration.h"
+
 namespace lem {
 
 double ReferenceMs(ThreadPool& pool) {
@@ -25,7 +27,7 @@ double ReferenceMs(ThreadPool& pool) {
       for (const float lane : lanes) sum += lane;
       sums[static_cast<size_t>(task)] = sum;
     });
-    best_ms = std::min(best_ms, std::chrono::duration<double, std::milli>(Clock::now() - begin).count());
+    best_ms = std::min(best_ms, MillisecondsSince(begin));
   }
   return best_ms;
 }

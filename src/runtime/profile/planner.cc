@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "base/cpu_info.h"
+#include "base/duration.h"
 
 namespace lem {
 namespace {
@@ -54,8 +55,8 @@ Result<ModelPlan> PlanRequest(const MeasuredMachine& machine, const Model& model
   LEM_ASSIGN_OR_RETURN(ModelWork work, WorkOfModel(model));
   const auto begin = std::chrono::steady_clock::now();
   LEM_ASSIGN_OR_RETURN(PlanDecision decision, SearchPlacement(costs, work, request, options));
-  const std::chrono::duration<double, std::milli> solve = std::chrono::steady_clock::now() - begin;
-  return ModelPlan{std::move(costs), std::move(work), std::move(decision), solve.count()};
+  const double solve_ms = MillisecondsSince(begin);
+  return ModelPlan{std::move(costs), std::move(work), std::move(decision), solve_ms};
 }
 
 }  // namespace lem
