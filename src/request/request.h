@@ -45,6 +45,10 @@ class CancelToken {
   std::atomic<bool> cancelled_{false};
 };
 
+// Who is served first when there is not enough for all.
+enum class Priority { kInteractive, kBatch, kBackground };
+inline constexpr int kNumPriorities = 3;
+
 class Grammar;  // grammar/grammar.h
 
 // One generation: token ids in, tokens out. Text, templates and stop strings are handled above the engine.
@@ -61,6 +65,10 @@ struct GenerateRequest {
   bool prompt_logprobs = false;  // also for each prompt token (num_logprobs says how many alternatives)
   Clock::time_point deadline = Clock::time_point::max();
   std::string cache_salt;  // prompts share keys and values only with requests of the same salt
+  Priority priority = Priority::kInteractive;
+  std::string tenant;         // those of one share what falls to it; empty is one, too
+  double ttft_target_ms = 0;  // wished for: to the first token, and between tokens; 0 = nothing in particular
+  double tpot_target_ms = 0;
 };
 
 struct TokenLogprob {
