@@ -89,6 +89,7 @@ struct Usage {
   int32_t prompt_tokens = 0;
   int32_t completion_tokens = 0;
   int32_t cached_tokens = 0;     // of the prompt, taken from the prefix cache
+  int32_t guessed_tokens = 0;    // of the completion, computed before they were known to follow
   int32_t reasoning_tokens = 0;  // of the completion, where the model's reasoning can be told apart
   int32_t handovers = 0;         // moves to devices of other numerics while it ran
   // Wall time in the three states, for `lem run` and metrics.
