@@ -259,6 +259,20 @@ BlockId Engine::NewBlock() {
   return *block;
 }
 
+// Empty if its prompt is not shared.
+std::string Engine::CacheSpaceFor(const GenerateRequest& request, const Route* route) const {
+  if (prefix_cache_ == nullptr || route == nullptr || request.prompt_logprobs) return {};
+  return CacheSpaceOf(*route, request);
+}
+
+int64_t Engine::CountKnownTokens(const GenerateRequest& request, const std::string& placement) const {
+  std::shared_ptr<Route> route = placement.empty() ? nullptr : routes_.Find(placement);
+  if (route == nullptr) route = route_;
+  const std::string space = CacheSpaceFor(request, route.get());
+  if (space.empty()) return 0;
+  return prefix_cache_->CountKnown(space, std::span(request.prompt).first(request.prompt.size() - 1)) * kKvBlockTokens;
+}
+
 int64_t Engine::Add(SequenceId id, const std::shared_ptr<const GenerateRequest>& request,
                     std::shared_ptr<EventSink> sink, const std::string& placement,
                     std::unique_ptr<Constraint> constraint) {
@@ -270,9 +284,7 @@ int64_t Engine::Add(SequenceId id, const std::shared_ptr<const GenerateRequest>&
   if (!placement.empty()) sequence->route = routes_.Find(placement);
   if (sequence->route == nullptr) sequence->route = route_;
   sequence->answer_limit = AnswerLimit(*request);
-  if (prefix_cache_ != nullptr && sequence->route != nullptr && !request->prompt_logprobs) {
-    sequence->cache_space = CacheSpaceOf(*sequence->route, *request);
-  }
+  sequence->cache_space = CacheSpaceFor(*request, sequence->route.get());
   if (options_.speculate) sequence->drafter = std::make_unique<Drafter>();
   sequence->num_cached = TakeKnownBlocks(*sequence);
   const int64_t num_cached = sequence->num_cached;

@@ -79,6 +79,8 @@ class Engine {
   // The longest answer the context leaves room for, or the request's own limit if that is less.
   int64_t AnswerLimit(const GenerateRequest& request) const;
 
+  // Tokens of the prompt that Add would find keys and values of, now.
+  int64_t CountKnownTokens(const GenerateRequest& request, const std::string& placement) const;
   // It runs as `placement` (text of FormatPlacement) says if that way is open, else as placed(). Blocks are taken as
   // rows come to need them. Returns how many tokens of its prompt need not be computed. REQUIRES: the request was
   // checked; there is a constraint if it has a grammar.
@@ -156,6 +158,7 @@ class Engine {
   Status ChooseMemory(const PlacedModel& placed);
   Status StartOnCpu(std::unique_ptr<Route> wanted);
   void TakeCompiledRoute();
+  std::string CacheSpaceFor(const GenerateRequest& request, const Route* route) const;
   BlockId NewBlock();
   int64_t TakeKnownBlocks(Sequence& sequence);
   std::vector<SequenceStep> ChooseRows(const std::vector<EngineRows>& rows);

@@ -99,7 +99,8 @@ struct Usage {
 };
 
 struct QueuedEvent {
-  int32_t position = 0;  // requests before this one
+  int32_t position = 0;    // requests before this one
+  double expected_ms = 0;  // until its first token, as far as anybody can tell
 };
 struct PrefillProgressEvent {
   int32_t done_tokens = 0;

@@ -79,6 +79,7 @@ struct ServiceStats {
   uint64_t kv_blocks_total = 0, kv_blocks_used = 0;
   uint64_t kv_blocks_cached = 0;  // beside those in use: given up when they are needed
   uint64_t steps_total = 0;
+  uint64_t interrupted_total = 0;  // sequences that gave way to more urgent ones, or for want of blocks
   uint64_t handovers_total = 0;  // of answers to devices of other numerics
   std::vector<MovedBytes> moved_bytes;
   std::vector<PredictionStats> predictions;

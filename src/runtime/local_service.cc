@@ -3,7 +3,9 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cmath>
 #include <condition_variable>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -17,7 +19,6 @@
 #include "runtime/event_queue.h"
 #include "runtime/planning/live_planner.h"
 #include "runtime/profile/planner.h"
-#include "scheduler/scheduler.h"
 
 namespace lem {
 namespace {
@@ -35,7 +36,8 @@ class LocalService::Impl {
       : options_(std::move(options)),
         kernels_(BestKernelTable()),
         pool_(options_.num_threads),
-        scheduler_(static_cast<int32_t>(options_.models.size())) {
+        loads_(options_.models.size()),
+        scheduler_(static_cast<int32_t>(options_.models.size()), options_.scheduler) {
     for (const ModelSource& source : options_.models) {
       auto slot = std::make_unique<Slot>();
       slot->info.id = source.id;
@@ -43,6 +45,7 @@ class LocalService::Impl {
       slot->info.created_unix_s = ModificationTime(source.path);
       slots_.push_back(std::move(slot));
     }
+    for (size_t i = 0; i < loads_.size(); ++i) loads_[i] = scheduler_.LoadOf(static_cast<int32_t>(i));
     planner_ = MakePlanner();
     engine_thread_ = std::thread([this] { EngineLoop(); });
     loader_thread_ = std::thread([this] { LoadAll(); });
@@ -131,6 +134,7 @@ class LocalService::Impl {
     job->cancel = std::make_shared<CancelToken>();
     auto handle = std::make_unique<Handle>(*this, job->queue, job->cancel, job->planned->summary());
     const std::lock_guard lock(mutex_);
+    --num_arriving_;
     arrived_.push_back(std::move(job));
     ++stats_.requests_total;
     changed_.notify_all();
@@ -230,9 +234,11 @@ class LocalService::Impl {
     std::shared_ptr<EventQueue> queue;
     std::shared_ptr<CancelToken> cancel;
     std::shared_ptr<PlannedRequest> planned;
+    std::vector<uint64_t> prefixes;  // hashes of the prompt's beginnings, block by block
     Clock::time_point submitted = Clock::now();
     double queue_ms = 0;
-    bool admitted = false;
+    bool admitted = false;  // the engine knows it
+    bool running = false;   // it has not given way
   };
 
   // Null if the request has no grammar, or its model is not ready, which Submit finds.
@@ -278,12 +284,45 @@ class LocalService::Impl {
       return Unavailable("model '{}' is still loading; try again soon", slot.info.id);
     if (slot.info.state == ModelState::kFailed) return slot.info.error;
     LEM_TRY(CheckRequest(request, slot));
-    if (scheduler_waiting_ >= options_.max_waiting) {
-      return ResourceExhausted("{} requests are waiting already; try again later", scheduler_waiting_);
-    }
+    LEM_TRY(CheckLoad(request, idx));
+    ++num_arriving_;
     ++scheduler_waiting_;
     return idx;
   }
+
+  // What would come too late is refused now. REQUIRES: mutex_ held.
+  Status CheckLoad(const GenerateRequest& request, size_t idx) const {
+    const Seconds ttft = EstimateTtft(loads_[idx], request.priority, static_cast<int64_t>(request.prompt.size()));
+    if (scheduler_waiting_ >= options_.max_waiting) {
+      return ResourceExhausted("{} requests are waiting already, {} at most may; try again in about {:.0f} s",
+                               scheduler_waiting_, options_.max_waiting, std::ceil(ttft))
+          .WithRetryAfter(std::max(1.0, ttft));
+    }
+    if (request.ttft_target_ms > 0 && ttft * 1000 > request.ttft_target_ms) {
+      return ResourceExhausted(
+                 "the first token is expected after {:.0f} ms ({} requests are waiting, {} are running) and is wished "
+                 "for within {:.0f} ms; ask for less, or try again later",
+                 ttft * 1000, scheduler_waiting_, loads_[idx].running, request.ttft_target_ms)
+          .WithRetryAfter(std::max(1.0, ttft - request.ttft_target_ms / 1000));
+    }
+    const Seconds left = SecondsAt(request.deadline) - Now();
+    if (left <= 0) return DeadlineExceeded("the request's deadline has passed");
+    if (ttft > left) {
+      return ResourceExhausted(
+                 "the request's time ends in {:.0f} ms and its first token is expected after {:.0f} ms; allow more "
+                 "time, or try again later",
+                 left * 1000, ttft * 1000)
+          .WithRetryAfter(std::max(1.0, ttft));
+    }
+    return OkStatus();
+  }
+
+  // Points in time as the scheduler has them.
+  Seconds SecondsAt(Clock::time_point when) const {
+    if (when == Clock::time_point::max()) return std::numeric_limits<Seconds>::infinity();
+    return std::chrono::duration<Seconds>(when - started_).count();
+  }
+  Seconds Now() const { return SecondsAt(Clock::now()); }
 
   static Status CheckRequest(const GenerateRequest& request, const Slot& slot) {
     if (request.prompt.empty()) return InvalidArgument("the prompt is empty; at least one token is needed");
@@ -461,20 +500,61 @@ class LocalService::Impl {
 
   // REQUIRES: mutex_ held.
   void TakeArrivals() {
+    const Seconds now = Now();
     for (std::unique_ptr<Job>& job : arrived_) {
+      const GenerateRequest& request = *job->request;
       const Engine& engine = *slots_[static_cast<size_t>(job->model)]->engine;
       scheduler_.Enqueue({.id = job->id,
                           .model = job->model,
-                          .prompt_tokens = static_cast<int64_t>(job->request->prompt.size()),
-                          .max_blocks = engine.BlocksFor(*job->request),
-                          .outputs_every_row = job->request->prompt_logprobs});
-      const int64_t position = *scheduler_.PositionOf(job->id);
-      job->queue->Emit(QueuedEvent{static_cast<int32_t>(position)});
+                          .prompt_tokens = static_cast<int64_t>(request.prompt.size()),
+                          .max_blocks = engine.BlocksFor(request),
+                          .outputs_every_row = request.prompt_logprobs,
+                          .priority = request.priority,
+                          .tenant = request.tenant,
+                          .arrival = SecondsAt(job->submitted),
+                          .ttft_target = request.ttft_target_ms / 1000,
+                          .tpot_target = request.tpot_target_ms / 1000,
+                          .deadline = SecondsAt(request.deadline),
+                          .follows = FindLeader(*job, engine)});
+      const int64_t position = *scheduler_.PositionOf(job->id, now);
+      const Seconds ttft = EstimateTtft(scheduler_.LoadOf(job->model), request.priority, 0);
+      job->queue->Emit(QueuedEvent{static_cast<int32_t>(position), ttft * 1000});
       const SequenceId id = job->id;
       jobs_.emplace(id, std::move(job));
       ++num_active_;
     }
     arrived_.clear();
+  }
+
+  static std::vector<uint64_t> HashPrefixes(std::span<const int32_t> prompt) {
+    std::vector<uint64_t> hashes;
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < prompt.size(); ++i) {
+      hash = (hash ^ static_cast<uint32_t>(prompt[i])) * 0x100000001b3u;
+      if ((i + 1) % kKvBlockTokens == 0) hashes.push_back(hash);
+    }
+    return hashes;
+  }
+
+  // The request whose prompt begins as this one's, longer than what is known already: computing that once is enough.
+  // 0 if there is none.
+  SequenceId FindLeader(Job& job, const Engine& engine) const {
+    constexpr size_t kWorthwhile = 2;  // blocks
+    if (!options_.engine.cache_prefixes || job.request->prompt_logprobs) return 0;
+    job.prefixes = HashPrefixes(job.request->prompt);
+    SequenceId leader = 0;
+    size_t longest = 0;
+    for (const auto& [id, other] : jobs_) {
+      if (other->model != job.model || other->request->cache_salt != job.request->cache_salt) continue;
+      const auto end = std::ranges::mismatch(job.prefixes, other->prefixes).in1;
+      const auto common = static_cast<size_t>(end - job.prefixes.begin());
+      if (common <= longest) continue;
+      longest = common;
+      leader = id;
+    }
+    if (longest < kWorthwhile) return 0;
+    const int64_t known = engine.CountKnownTokens(*job.request, planner_->PlacementOf(*job.planned));
+    return static_cast<int64_t>(longest) >= known / kKvBlockTokens + static_cast<int64_t>(kWorthwhile) ? leader : 0;
   }
 
   void EndCancelledAndLate() {
@@ -510,17 +590,15 @@ class LocalService::Impl {
     const auto it = jobs_.find(id);
     const std::unique_ptr<Job> job = std::move(it->second);
     jobs_.erase(it);
-    scheduler_.Remove(id);
+    scheduler_.Remove(id, Now());
     usage.queue_ms = job->queue_ms;
     planner_->Finish(job->planned, usage);
     {
       const std::lock_guard lock(mutex_);
-      if (!job->admitted) --scheduler_waiting_;
       if (reason == FinishReason::kError) ++stats_.requests_failed;
       if (reason == FinishReason::kCancelled) ++stats_.requests_cancelled;
-      stats_.waiting = static_cast<int32_t>(scheduler_.num_waiting());
-      stats_.running = static_cast<int32_t>(scheduler_.num_running());
       --num_active_;
+      CountJobs();
       if (usage.joules > 0) stats_.joules_total[std::string(usage.energy_source)] += usage.joules;
     }
     job->queue->Emit(FinishedEvent{reason, std::move(status), usage});
@@ -534,6 +612,7 @@ class LocalService::Impl {
       if (slots_[i]->info.state != ModelState::kReady) continue;
       const Engine& engine = *slots_[i]->engine;
       capacities[i] = {.free_blocks = engine.kv_pool().num_free() + engine.kv_pool().num_idle(),
+                       .block_tokens = kKvBlockTokens,
                        .max_step_tokens = engine.max_step_tokens(),
                        .max_step_outputs = engine.max_step_outputs(),
                        .max_running = std::min(engine.max_step_tokens(), engine.max_step_outputs())};
@@ -541,26 +620,59 @@ class LocalService::Impl {
     return capacities;
   }
 
-  void StepOnce() {
-    const std::vector<ModelCapacity> capacities = Capacities();
-    const std::vector<SequenceId> admitted = scheduler_.Admit(capacities);
-    for (const SequenceId id : admitted) {
-      Job& job = *jobs_.at(id);
-      job.admitted = true;
+  Engine& EngineOf(const Job& job) const { return *slots_[static_cast<size_t>(job.model)]->engine; }
+
+  void Start(SequenceId id) {
+    Job& job = *jobs_.at(id);
+    Engine& engine = EngineOf(job);
+    int64_t num_known = 0;
+    if (job.admitted) {
+      num_known = engine.Resume(id);
+    } else {
       job.queue_ms = MillisecondsSince(job.submitted);
-      Engine& engine = *slots_[static_cast<size_t>(job.model)]->engine;
-      const int64_t num_known =
+      num_known =
           engine.Add(id, job.request, job.queue, planner_->PlacementOf(*job.planned), std::move(job.constraint));
-      scheduler_.Skip(id, num_known);
       LivePlanner::Admitted(*job.planned, num_known);
     }
-    {
-      const std::lock_guard lock(mutex_);
-      scheduler_waiting_ -= static_cast<int64_t>(admitted.size());
-      stats_.waiting = static_cast<int32_t>(scheduler_.num_waiting());
-      stats_.running = static_cast<int32_t>(scheduler_.num_running());
+    job.admitted = job.running = true;
+    scheduler_.Skip(id, num_known);
+  }
+
+  void GiveWay(SequenceId id) {
+    Job& job = *jobs_.at(id);
+    scheduler_.Requeue(id, EngineOf(job).Interrupt(id));
+    job.running = false;
+    ++num_interrupted_;
+  }
+
+  Decision Decide() {
+    for (;;) {
+      const Admission admission = scheduler_.Admit(Capacities(), Now());
+      for (const SequenceId id : admission.admitted) Start(id);
+      if (!admission.give_way) break;
+      GiveWay(*admission.give_way);
     }
-    const Decision decision = scheduler_.Next(capacities);
+    Decision decision = scheduler_.Next(Capacities(), Now());
+    while (decision.give_way) {
+      GiveWay(*decision.give_way);
+      decision = scheduler_.Next(Capacities(), Now());
+    }
+    const std::lock_guard lock(mutex_);
+    CountJobs();
+    return decision;
+  }
+
+  // REQUIRES: mutex_ held.
+  void CountJobs() {
+    scheduler_waiting_ = scheduler_.num_waiting() + static_cast<int64_t>(arrived_.size()) + num_arriving_;
+    stats_.waiting = static_cast<int32_t>(scheduler_.num_waiting());
+    stats_.running = static_cast<int32_t>(scheduler_.num_running());
+    stats_.interrupted_total = num_interrupted_;
+    for (size_t i = 0; i < loads_.size(); ++i) loads_[i] = scheduler_.LoadOf(static_cast<int32_t>(i));
+  }
+
+  void StepOnce() {
+    const Decision decision = Decide();
     if (decision.model < 0) return;
     Engine& engine = *slots_[static_cast<size_t>(decision.model)]->engine;
     MoveRequests();
@@ -574,9 +686,13 @@ class LocalService::Impl {
       planned.push_back(jobs_.at(row.id)->planned);
     }
     planner_->BeginStep(decision.model, num_tokens, std::move(planned));
+    const Seconds begin = Now();
     Engine::StepOutcome outcome = engine.Step(rows);
     planner_->EndStep(std::move(outcome.runs));
-    scheduler_.StepDone(decision.rows);
+    std::vector<StepRows> progress;
+    progress.reserve(outcome.progress.size());
+    for (const EngineRows& row : outcome.progress) progress.push_back({row.id, row.num_tokens});
+    scheduler_.StepDone(decision.model, progress, Now() - begin);
     if (!engine.placement_status().ok()) {
       const std::lock_guard lock(mutex_);
       slots_[static_cast<size_t>(decision.model)]->info.placement_error = engine.placement_status();
@@ -594,7 +710,7 @@ class LocalService::Impl {
   void MoveRequests() {
     for (const LivePlanner::Move& move : planner_->TakeMoves()) {
       const auto job = jobs_.find(move.id);
-      if (job == jobs_.end() || !job->second->admitted) continue;
+      if (job == jobs_.end() || !job->second->running) continue;
       if (slots_[static_cast<size_t>(move.model)]->engine->MoveTo(move.id, move.placement)) {
         planner_->Moved(*job->second->planned, move);
       }
@@ -626,13 +742,17 @@ class LocalService::Impl {
   std::condition_variable changed_;  // arrivals, cancels, loads, finished requests, stop
   std::vector<std::unique_ptr<Job>> arrived_;
   SequenceId next_id_ = 1;
-  int64_t scheduler_waiting_ = 0;  // submitted and not admitted
+  int64_t num_arriving_ = 0;       // being submitted
+  int64_t scheduler_waiting_ = 0;  // submitted and not running
+  std::vector<ModelLoad> loads_;   // by model
   int64_t num_active_ = 0;         // taken by the engine's thread and not finished
   ServiceStats stats_;
   bool stopping_ = false, draining_ = false, cancel_all_ = false;
 
+  const Clock::time_point started_ = Clock::now();
   // Of the engine's thread alone.
   Scheduler scheduler_;
+  uint64_t num_interrupted_ = 0;
   std::map<SequenceId, std::unique_ptr<Job>> jobs_;
 
   std::thread engine_thread_, loader_thread_;

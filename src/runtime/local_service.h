@@ -9,6 +9,7 @@
 #include "engine/engine.h"
 #include "runtime/inference_service.h"
 #include "scheduler/placement_search.h"
+#include "scheduler/scheduler.h"
 
 namespace lem {
 
@@ -27,6 +28,7 @@ struct LocalServiceOptions {
   std::filesystem::path profiles_folder;  // of this machine's profile and what was learned since; empty = none
   std::filesystem::path cache_folder;     // for what devices compile; empty = none
   int64_t max_waiting = 1024;             // queued requests before new ones are refused
+  SchedulerOptions scheduler;
 };
 
 // What a user says of placement: "auto" or a placement; an objective; devices that "auto" may use. Errors: as
