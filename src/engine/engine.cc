@@ -191,8 +191,8 @@ std::string Engine::PlacementOf(SequenceId id) const {
 Status Engine::ChooseMemory(const PlacedModel& placed) {
   kv_layout_ = MakeKvBlockLayout(model_.graph.kv);
   const auto block_bytes = static_cast<int64_t>(kv_layout_.block_bytes);
-  const MemoryInfo memory = GetMemoryInfo();
-  uint64_t budget = options_.kv_cache_bytes != 0 ? options_.kv_cache_bytes : memory.available_bytes / 2;
+  uint64_t budget = options_.kv_cache_limit != 0 ? options_.kv_cache_limit : GetMemoryInfo().available_bytes / 2;
+  if (options_.kv_cache_bytes != 0) budget = options_.kv_cache_bytes;
   // What a device with a memory of its own has to spare, less what activations will take.
   for (Device* device : placed.devices()) {
     if (devices_.SpaceOf(*device) == kHostSpace || options_.kv_cache_bytes != 0) continue;

@@ -23,7 +23,8 @@ using SequenceId = uint64_t;
 
 struct EngineOptions {
   int64_t context_length = 0;     // longest prompt + answer; 0 = as the model was trained, if memory allows
-  uint64_t kv_cache_bytes = 0;    // for all sequences of the model; 0 = half of the memory that is available now
+  uint64_t kv_cache_bytes = 0;    // for all sequences of the model; 0 = what the limit and the devices allow
+  uint64_t kv_cache_limit = 0;    // 0 = half of the memory that is available now
   int64_t max_step_tokens = 256;  // rows of one step: bounds how long a cancel or a decoding neighbour waits
   Placement placement = PlacementOnCpu();
   // Create returns when every device has compiled, and not as soon as requests can start on the CPU.
