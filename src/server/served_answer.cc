@@ -63,6 +63,7 @@ void ServedAnswer::Abandon() { End(); }
 
 void ServedAnswer::Begin() {
   begun_ = true;
+  last_write_ = Clock::now();
   const std::weak_ptr<ServedAnswer> weak = weak_from_this();
   responder_.OnDisconnect([weak] {
     const std::shared_ptr<ServedAnswer> self = weak.lock();
