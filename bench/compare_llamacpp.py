@@ -63,6 +63,13 @@ def run_json(command):
     return json.loads(result.stdout), foreign
 
 
+def command_line(arguments):
+    """How this was called, with files by their names: folders of one machine say nothing to others."""
+    files = {*arguments.model, arguments.lem_bench, arguments.llama_bench}
+    return " ".join(["bench/compare_llamacpp.py", *(pathlib.Path(word).name if word in files else word
+                                                    for word in sys.argv[1:])])
+
+
 def run_lem(arguments, model):
     command = [arguments.lem_bench, "model", "--model", model, "--threads", arguments.threads, "--prefill",
                arguments.prefill, "--decode", arguments.decode, "--runs", RUNS_A_PROCESS, "--json"]
@@ -152,7 +159,7 @@ def compare(arguments):
         "llama.cpp fa=off": lambda arguments, model: run_peer(arguments, model, False),
     }
     report = {
-        "command": " ".join(["bench/compare_llamacpp.py", *sys.argv[1:]]),
+        "command": command_line(arguments),
         "time_utc": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "commit": subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True,
                                  check=False).stdout.strip(),

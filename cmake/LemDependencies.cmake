@@ -21,4 +21,6 @@ target_include_directories(lem_boost SYSTEM INTERFACE ${LEM_BOOST_INCLUDE})
 
 if(LEM_BUILD_TESTS)
   find_package(GTest REQUIRED)
+  # The oracle of the pre-tokenisers' expressions.
+  pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 endif()

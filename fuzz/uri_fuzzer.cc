@@ -3,8 +3,9 @@
 #include "http/router.h"
 #include "http/uri.h"
 
+namespace lem::http {
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace lem::http;
   const std::string_view input(reinterpret_cast<const char*>(data), size);
   static const Router router = [] {
     Router made;
@@ -26,3 +27,5 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   LEM_CHECK(!IsJsonMediaType(input) || MediaType(input).starts_with("application/"));
   return 0;
 }
+
+}  // namespace lem::http

@@ -4,6 +4,7 @@ transformers sets it up) and writes what it says into them as the expected resul
 
   tools/make_jinja_corpus.py                     refresh the expected results of every corpus
   tools/make_jinja_corpus.py --random 400        also write random.jsonl anew: programs made from a seed
+  tools/make_jinja_corpus.py --templates         also write templates.jsonl anew: each template with each conversation
 
 A corpus is a .jsonl file. Each line has "template" (or "template_file", beside the corpus) and may have "messages",
 "tools", "add_generation_prompt", "bos_token", "eos_token", "unix_time_s" and "extra"; "conversation" takes those it names
@@ -245,10 +246,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--random", type=int, default=0, metavar="N", help="write N random programs to random.jsonl")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--templates", action="store_true", help="write each template with each conversation")
     args = parser.parse_args()
     if args.random:
         generator = Generator(args.seed)
         write(FOLDER / "random.jsonl", [{"context": True, "template": generator.program()} for _ in range(args.random)])
+    if args.templates:
+        conversations = [name for name in load("conversations.json") if not name.startswith("$")]
+        write(FOLDER / "templates.jsonl", [
+            {"template_file": f"templates/{path.name}", "conversation": name, "bos_token": "<s>", "eos_token": "</s>",
+             "unix_time_s": 1767225600}
+            for path in sorted((FOLDER / "templates").glob("*.jinja")) for name in conversations])
     for path in sorted(FOLDER.glob("*.jsonl")):
         refresh(path)
 

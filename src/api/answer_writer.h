@@ -1,11 +1,13 @@
 // The one way answers leave: the server tells what happens to an answer, and each dialect writes it in its own words.
 //
-// An answer has one or more choices; the server calls Begin, then Text and EndChoice for the choices in any order, then
-// End; or Fail at any point after Begin, and nothing more. Writers do no I/O and are used by one thread at a time.
+// An answer has one or more choices; the server calls Begin, then Text, Reasoning, ToolCall and EndChoice for the
+// choices in any order, then End; or Fail at any point after Begin, and nothing more. Writers do no I/O and are used by
+// one thread at a time.
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "api/request_error.h"
@@ -33,10 +35,20 @@ struct AnswerText {
   std::vector<AnswerToken> tokens;
 };
 
+// A piece of a call of a tool. The first one of a call has id and name, those after it parts of the arguments' JSON.
+struct AnswerToolCall {
+  int32_t choice = 0;
+  int32_t call = 0;  // its number in the choice
+  std::string id, name;
+  std::string arguments;
+};
+
 struct ChoiceEnd {
   int32_t choice = 0;
   FinishReason reason = FinishReason::kStop;  // kStop or kLength
   std::string stop_string;                    // the one that was found, if any
+  bool has_tool_calls = false;
+  std::string note;  // what was wrong with calls of tools; empty = nothing
 };
 
 // What goes over the wire as one unit: an event of a stream, or a whole body.
@@ -53,6 +65,9 @@ class AnswerWriter {
   virtual bool is_stream() const = 0;
   virtual WireMessages Begin() = 0;
   virtual WireMessages Text(AnswerText text) = 0;
+  // Of chats only.
+  virtual WireMessages Reasoning(int32_t /*choice*/, std::string_view /*text*/) { return {}; }
+  virtual WireMessages ToolCall(const AnswerToolCall& /*call*/) { return {}; }
   virtual WireMessages EndChoice(const ChoiceEnd& end) = 0;
   virtual WireMessages End(const Usage& usage) = 0;
   // What ends a stream that failed. REQUIRES: is_stream().

@@ -14,6 +14,22 @@
 
 namespace lem {
 
+// The form that an answer must have.
+struct OutputForm {
+  enum class Kind { kText, kJsonObject, kJsonSchema, kRegex, kGbnf, kLark, kChoice };
+  Kind kind = Kind::kText;  // kText: none
+  std::string source;       // the schema's JSON, the pattern, the grammar
+  std::vector<std::string> choices;
+  std::string param;  // what asked for it, for errors: "response_format"
+};
+
+// What a model may do with the tools of a request.
+struct ToolChoice {
+  enum class Kind { kAuto, kRequired };
+  Kind kind = Kind::kAuto;
+  std::vector<std::string> names;  // of the tools that may be called; empty = all
+};
+
 struct RequestOptions {
   std::string model;
   SamplingParams sampling;
@@ -22,14 +38,18 @@ struct RequestOptions {
   int32_t num_choices = 1;         // answers to each prompt
   int32_t num_logprobs = -1;       // as GenerateRequest has it
   bool ignore_end_tokens = false;  // as GenerateRequest has it
+  std::string cache_salt;          // the same
   bool stream = false;
   bool include_usage = false;  // in a stream
+  OutputForm form;
 };
 
 struct ChatRequest {
   RequestOptions options;
   std::vector<ChatMessage> messages;
-  JsonArray tools;                // schemas, for the template
+  JsonArray tools;  // schemas as the template sees them; each has a function with a name
+  ToolChoice tool_choice;
+  bool parallel_tool_calls = true;
   JsonObject template_arguments;  // further variables of the template
 };
 

@@ -104,6 +104,16 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
+void DropMappedPages(std::span<const std::byte> bytes) {
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto first = reinterpret_cast<uintptr_t>(bytes.data());
+  const uintptr_t begin = (first + page - 1) / page * page;
+  const uintptr_t end = (first + bytes.size()) / page * page;
+  if (end <= begin) return;
+  // Mappings may be written to by the system, whatever their type says.
+  ::madvise(const_cast<std::byte*>(bytes.data() + (begin - first)), end - begin, MADV_DONTNEED);
+}
+
 Result<std::string> ReadFile(const fs::path& path, size_t max_bytes) {
   LEM_ASSIGN_OR_RETURN(const OpenedFile opened, OpenRegular(path));
   const FileDescriptor fd(opened.fd);

@@ -33,6 +33,10 @@ class MappedFile {
   size_t size_ = 0;
 };
 
+// Takes the whole pages in `bytes`, a part of a mapped file, out of this process's memory; they come back from the file
+// when they are read again.
+void DropMappedPages(std::span<const std::byte> bytes);
+
 // The whole file as text. Errors: as MappedFile::Open, and ResourceExhausted above max_bytes.
 Result<std::string> ReadFile(const std::filesystem::path& path, size_t max_bytes = size_t{64} << 20);
 

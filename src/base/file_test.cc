@@ -4,8 +4,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
+
+#include "base/cpu_info.h"
 
 namespace lem {
 namespace {
@@ -49,7 +52,9 @@ TEST_F(FileTest, WritesInPieces) {
   fs::create_symlink(path, dir_ / "link");
   EXPECT_FALSE(OutputFile::Open(dir_ / "link", OutputFile::Mode::kAppend).ok());
   Result<OutputFile> full = OutputFile::Open("/dev/full", OutputFile::Mode::kAppend);
-  if (full.ok()) EXPECT_EQ(full->Write("x").code(), StatusCode::kResourceExhausted);
+  if (full.ok()) {
+    EXPECT_EQ(full->Write("x").code(), StatusCode::kResourceExhausted);
+  }
 }
 
 TEST_F(FileTest, MapsRegularFilesOnly) {
@@ -67,6 +72,20 @@ TEST_F(FileTest, MapsRegularFilesOnly) {
   EXPECT_EQ(MappedFile::Open(dir_ / "fifo").status().code(), StatusCode::kInvalidArgument);
   ASSERT_TRUE(WriteFileAtomic(dir_ / "empty", "").ok());
   EXPECT_TRUE(MappedFile::Open(dir_ / "empty")->bytes().empty());
+}
+
+TEST_F(FileTest, DroppedPagesComeBackFromTheFile) {
+  const fs::path path = dir_ / "large.bin";
+  const std::string text(size_t{32} << 20, 'x');
+  ASSERT_TRUE(WriteFileAtomic(path, text).ok());
+  const MappedFile file = std::move(*MappedFile::Open(path));
+  const auto count = [&] { return std::ranges::count(file.bytes(), std::byte{'x'}); };
+  EXPECT_EQ(count(), std::ssize(text));
+  const uint64_t before = GetMemoryInfo().resident_bytes;
+  DropMappedPages(file.bytes().subspan(100));
+  EXPECT_LT(GetMemoryInfo().resident_bytes, before - (uint64_t{16} << 20));
+  EXPECT_EQ(count(), std::ssize(text));
+  DropMappedPages(file.bytes().subspan(10, 20));  // not a whole page
 }
 
 TEST(XdgTest, FollowsTheEnvironment) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "tensor/dequantize.h"
 
@@ -118,7 +119,7 @@ class Reference {
         const float* query = q.data() + t * q_cols + head * head_dim;
         const size_t kv_offset = head / group * head_dim;
         scores.assign(t + 1 - first, 0.0);
-        double max = -INFINITY, sum = 0;
+        double max = -std::numeric_limits<double>::infinity(), sum = 0;
         for (size_t p = first; p <= t; ++p) {
           double dot = 0;
           for (size_t i = 0; i < head_dim; ++i) {
@@ -137,6 +138,19 @@ class Reference {
           out[t * q_cols + head * head_dim + i] = static_cast<float>(mixed / sum);
         }
       }
+    }
+  }
+
+  void Execute(const ConcatOp& op) {
+    std::vector<float>& out = Allocate(op.out);
+    size_t offset = 0;
+    for (const ValueId part : op.parts) {
+      const size_t width = cols(part);
+      for (size_t t = 0; t < num_tokens_; ++t) {
+        std::copy_n(value(part).begin() + static_cast<std::ptrdiff_t>(t * width), width,
+                    out.begin() + static_cast<std::ptrdiff_t>(t * cols(op.out) + offset));
+      }
+      offset += width;
     }
   }
 

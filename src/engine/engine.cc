@@ -1,11 +1,18 @@
 #include "engine/engine.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
+#include <map>
 
 #include "base/check.h"
 #include "base/cpu_info.h"
+#include "base/duration.h"
+#include "base/integer_math.h"
+#include "base/log.h"
 
 namespace lem {
 namespace {
@@ -16,12 +23,6 @@ constexpr int64_t kMaxLogitsBytes = int64_t{16} << 20;
 // Sequences that can run at once must each get a row of logits.
 constexpr int64_t kMinStepOutputs = 16;
 
-constexpr int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-double MillisecondsBetween(Clock::time_point begin, Clock::time_point end) {
-  return std::chrono::duration<double, std::milli>(end - begin).count();
-}
-
 }  // namespace
 
 struct Engine::Sequence {
@@ -29,43 +30,168 @@ struct Engine::Sequence {
   std::shared_ptr<const GenerateRequest> request;
   std::shared_ptr<EventSink> sink;
   std::vector<BlockId> blocks;  // block table, for every position it may reach
+  std::shared_ptr<Route> route;
   Sampler sampler;
+  std::unique_ptr<Constraint> constraint;  // null: the answer is free
+  Status error;                            // why it ended with kError
   int64_t answer_limit = 0;
-  int64_t num_computed = 0;  // positions whose KV exists
-  int32_t num_generated = 0;
-  int32_t next_token = 0;  // sampled and not computed yet; valid when the prompt is done
+  int32_t handovers = 0;           // to a route of other numerics
+  int64_t num_cached = 0;          // first positions, taken from the cache
+  std::string cache_space;         // of its keys and values; empty: they are nothing to remember
+  int64_t num_computed = 0;        // positions whose KV exists
+  std::vector<int32_t> generated;  // the last one is not computed yet, nor are those that were forced before it
   std::vector<TokenEvent> prompt_logprobs;
   Clock::time_point started = Clock::now();
   Clock::time_point prefill_done{};
 
   int64_t prompt_size() const { return static_cast<int64_t>(request->prompt.size()); }
-  bool wants_all_outputs() const { return request->prompt_logprobs && num_computed < prompt_size(); }
+  bool in_prompt() const { return num_computed < prompt_size(); }
+  int64_t num_known() const { return prompt_size() + static_cast<int64_t>(generated.size()); }
+  bool wants_all_outputs() const { return request->prompt_logprobs && in_prompt(); }
+  int32_t token_at(int64_t position) const {
+    return position < prompt_size() ? request->prompt[static_cast<size_t>(position)]
+                                    : generated[static_cast<size_t>(position - prompt_size())];
+  }
 };
 
-Engine::Engine(const Model& model, const KernelTable& kernels, const EngineOptions& options)
-    : model_(model), kernels_(kernels), options_(options) {}
+Engine::Engine(const Model& model, const DeviceRegistry& devices, MemoryManager& memory, const KernelTable& kernels,
+               const EngineOptions& options)
+    : model_(model),
+      devices_(devices),
+      memory_(memory),
+      kernels_(kernels),
+      options_(options),
+      routes_({&model.graph, model.bound_weights, &model.weights}, devices, memory) {}
 
 Engine::~Engine() = default;
 
-Result<std::unique_ptr<Engine>> Engine::Create(const Model& model, const DeviceRegistry& devices,
+Result<std::unique_ptr<Engine>> Engine::Create(const Model& model, const DeviceRegistry& devices, MemoryManager& memory,
                                                const KernelTable& kernels, const EngineOptions& options) {
-  std::unique_ptr<Engine> engine(new Engine(model, kernels, options));
-  LEM_TRY(engine->ChooseMemory());
+  std::unique_ptr<Engine> engine(new Engine(model, devices, memory, kernels, options));
   const auto row_bytes = static_cast<int64_t>(sizeof(float)) * model.graph.vocab_size;
   engine->max_step_outputs_ =
       std::clamp(kMaxLogitsBytes / row_bytes, kMinStepOutputs, std::max(kMinStepOutputs, options.max_step_tokens));
-  engine->bound_ = BoundGraph{&model.graph, model.bound_weights, &model.weights};
-  const ShapeBucket bucket{options.max_step_tokens, engine->max_step_outputs_};
-  LEM_ASSIGN_OR_RETURN(engine->executor_,
-                       Executor::Create(engine->bound_, SingleDevicePlan(model.graph, bucket, "cpu"), devices));
+  LEM_ASSIGN_OR_RETURN(auto route, engine->routes_.Place(options.placement));
+  LEM_TRY(engine->CheckDeterminism(route->placed()));
+  LEM_TRY(engine->ChooseMemory(route->placed()));
+  const bool compiles_slowly = std::ranges::any_of(route->placed().devices(),
+                                                   [](const Device* device) { return device->caps().compiles_slowly; });
+  // A memory of its own would need the keys and values of both ways.
+  if (compiles_slowly && route->placed().all_in_host_memory() && !options.wait_for_devices && !options.deterministic) {
+    LEM_TRY(engine->StartOnCpu(std::move(route)));
+  } else {
+    LEM_ASSIGN_OR_RETURN(engine->route_, engine->routes_.Open(std::move(route)));
+  }
   return engine;
 }
 
-Status Engine::ChooseMemory() {
+Status Engine::CheckDeterminism(const PlacedModel& placed) const {
+  if (!options_.deterministic) return OkStatus();
+  if (options_.placement.handover) {
+    return InvalidArgument(
+        "the placement asks for \"handover\", which changes the numerics of running answers; deterministic answers "
+        "forbid it: leave one of them out");
+  }
+  for (const Device* device : placed.devices()) {
+    if (!device->caps().bits_depend_on_step) continue;
+    return InvalidArgument(
+        "{} computes in graphs of different lengths, whose bits differ; deterministic answers need a device without "
+        "them: leave it out of the placement",
+        device->caps().id);
+  }
+  const std::vector<std::string_view> prefill = placed.Numerics(Phase::kPrefill),
+                                      decode = placed.Numerics(Phase::kDecode);
+  const auto [first, second] = std::ranges::mismatch(prefill, decode);
+  if (first == prefill.end()) return OkStatus();
+  return InvalidArgument(
+      "the placement computes prompts in the numerics {} and answers in {}; deterministic answers need one for both: "
+      "place both phases on one device that has one, such as \"all cpu\"",
+      *first, *second);
+}
+
+// --- devices that compile slowly ---
+
+Status Engine::StartOnCpu(std::unique_ptr<Route> wanted) {
+  Placement meanwhile = options_.placement;
+  for (const Device* device : wanted->placed().devices()) {
+    if (device->caps().compiles_slowly) meanwhile = meanwhile.Without(device->caps().id, "cpu");
+  }
+  LEM_ASSIGN_OR_RETURN(auto route, routes_.Place(meanwhile));
+  LEM_ASSIGN_OR_RETURN(route_, routes_.Open(std::move(route)));
+  compiling_since_ = Clock::now();
+  wanted_ = FormatPlacement(options_.placement);
+  routes_.Prepare(std::move(wanted));
+  return OkStatus();
+}
+
+void Engine::WaitForDevices() {
+  routes_.Wait(wanted_);
+  TakeCompiledRoute();
+}
+
+namespace {
+
+bool SameNumerics(const Route& a, const Route& b) {
+  return std::ranges::all_of(std::array{Phase::kPrefill, Phase::kDecode},
+                             [&](Phase phase) { return a.placed().Numerics(phase) == b.placed().Numerics(phase); });
+}
+
+}  // namespace
+
+// New sequences take the route that was asked for as soon as it is there. Running ones change over where no bit can
+// change, or where the user asked for it: their keys and values stay where they are.
+void Engine::TakeCompiledRoute() {
+  if (wanted_.empty()) return;
+  const std::optional<RouteInfo> info = routes_.Info(wanted_);
+  if (info && info->state == RouteState::kOpening) return;
+  const std::string wanted = std::exchange(wanted_, {});
+  if (!info) return;  // a device of it was lost
+  if (info->state == RouteState::kFailed) {
+    placement_status_ = info->error;
+    LogError("the model cannot be placed as asked for, its requests stay on the CPU: {}", placement_status_.message());
+    return;
+  }
+  const std::shared_ptr<Route> before = std::exchange(route_, routes_.Find(wanted));
+  const bool same = SameNumerics(*before, *route_);
+  int64_t num_moved = 0;
+  for (const auto& [id, sequence] : sequences_) {
+    if (sequence->route != before || (!same && !options_.placement.handover && sequence->num_computed > 0)) continue;
+    sequence->route = route_;
+    if (!same && sequence->num_computed > 0) {
+      ++sequence->handovers;
+      sequence->cache_space.clear();  // of two numerics by now
+    }
+    ++num_moved;
+  }
+  LogInfo("devices {} have compiled after {:.1f} s and take new requests; {} of {} running ones move",
+          fmt::join(options_.placement.DeviceIds(), ", "), MillisecondsBetween(compiling_since_, Clock::now()) / 1000,
+          num_moved, sequences_.size());
+}
+
+bool Engine::MoveTo(SequenceId id, const std::string& placement) {
+  Sequence& sequence = *sequences_.at(id);
+  std::shared_ptr<Route> route = routes_.Find(placement);
+  if (route == nullptr || sequence.route == nullptr) return false;
+  if (sequence.num_computed > 0 && !SameNumerics(*sequence.route, *route)) return false;
+  sequence.route = std::move(route);
+  return true;
+}
+
+std::string Engine::PlacementOf(SequenceId id) const {
+  const std::shared_ptr<Route>& route = sequences_.at(id)->route;
+  return route == nullptr ? "" : FormatPlacement(route->placed().placement());
+}
+
+Status Engine::ChooseMemory(const PlacedModel& placed) {
   kv_layout_ = MakeKvBlockLayout(model_.graph.kv);
   const auto block_bytes = static_cast<int64_t>(kv_layout_.block_bytes);
   const MemoryInfo memory = GetMemoryInfo();
-  const uint64_t budget = options_.kv_cache_bytes != 0 ? options_.kv_cache_bytes : memory.available_bytes / 2;
+  uint64_t budget = options_.kv_cache_bytes != 0 ? options_.kv_cache_bytes : memory.available_bytes / 2;
+  // What a device with a memory of its own has to spare, less what activations will take.
+  for (Device* device : placed.devices()) {
+    if (devices_.SpaceOf(*device) == kHostSpace || options_.kv_cache_bytes != 0) continue;
+    budget = std::min(budget, device->memory()->free_bytes() / 2);
+  }
   const int64_t budget_blocks = static_cast<int64_t>(budget) / block_bytes;
   const int64_t wanted = options_.context_length != 0 ? options_.context_length : model_.config.context_length;
   context_length_ = wanted;
@@ -76,7 +202,13 @@ Status Engine::ChooseMemory() {
         "a context of {} tokens needs {} bytes of KV cache and {} are allowed; lower the context length or allow more",
         wanted, DivideUp(wanted, kKvBlockTokens) * block_bytes, budget);
   }
-  LEM_ASSIGN_OR_RETURN(pool_, KvBlockPool::Create(kv_layout_.block_bytes, budget_blocks));
+  LEM_ASSIGN_OR_RETURN(pool_, KvBlockPool::Create(memory_, kv_layout_.block_bytes, budget_blocks));
+  if (devices_.space_memory().size() > 1) {
+    kv_residency_ = std::make_unique<KvResidency>(*pool_, model_.graph.kv.num_layers, kv_layout_.layer_bytes,
+                                                  devices_.space_memory());
+  }
+  if (options_.cache_prefixes) prefix_cache_ = std::make_unique<PrefixCache>(*pool_);
+  routes_.SetSteps(*pool_, options_.max_step_tokens, max_step_outputs_);
   return OkStatus();
 }
 
@@ -92,23 +224,78 @@ int64_t Engine::BlocksFor(const GenerateRequest& request) const {
   return DivideUp(std::max<int64_t>(positions, 1), kKvBlockTokens);
 }
 
-void Engine::Add(SequenceId id, std::shared_ptr<const GenerateRequest> request, std::shared_ptr<EventSink> sink) {
+namespace {
+
+bool PhasesRoundAlike(const Route& route) {
+  return route.placed().Numerics(Phase::kPrefill) == route.placed().Numerics(Phase::kDecode);
+}
+
+// Keys and values of prompts are shared where each op rounds alike.
+std::string CacheSpaceOf(const Route& route, const GenerateRequest& request) {
+  const std::vector<std::string_view> numerics = route.placed().Numerics(Phase::kPrefill);
+  std::string space;
+  std::string_view last;
+  for (const std::string_view each : numerics) {
+    if (each != last) space += fmt::format("{};", each);
+    last = each;
+  }
+  return fmt::format("{}{}\n{}", space, numerics.size(), request.cache_salt);
+}
+
+}  // namespace
+
+// The scheduler counted idle blocks as free.
+BlockId Engine::NewBlock() {
+  std::optional<BlockId> block = pool_->Allocate();
+  if (!block && prefix_cache_ != nullptr && prefix_cache_->EvictOne()) block = pool_->Allocate();
+  LEM_CHECK(block.has_value()) << "the scheduler admitted a sequence without blocks for it";
+  if (kv_residency_ != nullptr) kv_residency_->Forget(*block);
+  return *block;
+}
+
+int64_t Engine::Add(SequenceId id, const std::shared_ptr<const GenerateRequest>& request,
+                    std::shared_ptr<EventSink> sink, const std::string& placement,
+                    std::unique_ptr<Constraint> constraint) {
+  TakeCompiledRoute();
   const uint64_t seed = request->sampling.seed.value_or(id * 0x9e3779b97f4a7c15u ^ std::random_device{}());
   auto sequence = std::make_unique<Sequence>(Sequence{
       .id = id, .request = request, .sink = std::move(sink), .sampler = {request->sampling, seed, request->prompt}});
+  sequence->constraint = std::move(constraint);
+  if (!placement.empty()) sequence->route = routes_.Find(placement);
+  if (sequence->route == nullptr) sequence->route = route_;
   sequence->answer_limit = AnswerLimit(*request);
-  const int64_t num_blocks = BlocksFor(*request);
-  for (int64_t i = 0; i < num_blocks; ++i) {
-    const std::optional<BlockId> block = pool_->Allocate();
-    LEM_CHECK(block.has_value()) << "the scheduler admitted a sequence without blocks for it";
-    sequence->blocks.push_back(*block);
+  if (prefix_cache_ != nullptr && sequence->route != nullptr && !request->prompt_logprobs) {
+    sequence->cache_space = CacheSpaceOf(*sequence->route, *request);
   }
+  if (!sequence->cache_space.empty()) {
+    // The last token is computed in any case: its logits are asked for.
+    const std::span<const int32_t> prompt(request->prompt);
+    sequence->blocks = prefix_cache_->Take(sequence->cache_space, prompt.first(prompt.size() - 1));
+    sequence->num_cached = static_cast<int64_t>(sequence->blocks.size()) * kKvBlockTokens;
+    sequence->num_computed = sequence->num_cached;
+  }
+  const auto num_blocks = static_cast<size_t>(BlocksFor(*request));
+  while (sequence->blocks.size() < num_blocks) sequence->blocks.push_back(NewBlock());
+  const int64_t num_cached = sequence->num_cached;
   sequences_.emplace(id, std::move(sequence));
+  return num_cached;
+}
+
+void Engine::Remember(const Sequence& sequence) {
+  if (prefix_cache_ == nullptr || sequence.cache_space.empty() || sequence.num_computed < kKvBlockTokens) return;
+  // Of answers only where they round as a prompt would: who takes them over must not see another text for it.
+  const bool with_answer = sequence.route != nullptr && PhasesRoundAlike(*sequence.route);
+  const int64_t count = with_answer ? sequence.num_computed : std::min(sequence.num_computed, sequence.prompt_size());
+  std::vector<int32_t> tokens;
+  tokens.reserve(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) tokens.push_back(sequence.token_at(i));
+  prefix_cache_->Insert(sequence.cache_space, tokens, sequence.blocks);
 }
 
 void Engine::Remove(SequenceId id) {
   const auto it = sequences_.find(id);
   if (it == sequences_.end()) return;
+  Remember(*it->second);
   for (const BlockId block : it->second->blocks) pool_->Release(block);
   sequences_.erase(it);
 }
@@ -119,56 +306,262 @@ Usage Engine::UsageOf(SequenceId id) const {
   const bool prefilled = sequence.prefill_done != Clock::time_point{};
   Usage usage;
   usage.prompt_tokens = static_cast<int32_t>(sequence.prompt_size());
-  usage.completion_tokens = sequence.num_generated;
+  usage.completion_tokens = static_cast<int32_t>(sequence.generated.size());
+  usage.handovers = sequence.handovers;
+  usage.cached_tokens = static_cast<int32_t>(sequence.num_cached);
   usage.prefill_ms = MillisecondsBetween(sequence.started, prefilled ? sequence.prefill_done : now);
   if (prefilled) usage.decode_ms = MillisecondsBetween(sequence.prefill_done, now);
   return usage;
 }
 
-void Engine::GatherRows(const std::vector<EngineRows>& rows) {
-  tokens_.clear();
-  sequence_rows_.clear();
-  output_rows_.clear();
-  for (const EngineRows& row : rows) {
+void Engine::GatherRows(Batch& batch) const {
+  for (const EngineRows& row : batch.rows) {
     const Sequence& sequence = *sequences_.at(row.id);
-    const auto row_begin = static_cast<int64_t>(tokens_.size());
-    sequence_rows_.push_back({row_begin, row.num_tokens, sequence.num_computed, sequence.blocks});
+    const auto row_begin = static_cast<int64_t>(batch.tokens.size());
+    batch.sequences.push_back({row_begin, row.num_tokens, sequence.num_computed, sequence.blocks});
     const bool all_outputs = sequence.wants_all_outputs();
     for (int64_t i = 0; i < row.num_tokens; ++i) {
       const int64_t position = sequence.num_computed + i;
-      const bool in_prompt = position < sequence.prompt_size();
-      tokens_.push_back(in_prompt ? sequence.request->prompt[static_cast<size_t>(position)] : sequence.next_token);
-      const bool last = position + 1 >= sequence.prompt_size();
-      if (all_outputs || last) output_rows_.push_back(static_cast<int32_t>(row_begin + i));
+      batch.tokens.push_back(sequence.token_at(position));
+      const bool last = position + 1 == sequence.num_known();
+      if (all_outputs || last) batch.output_rows.push_back(static_cast<int32_t>(row_begin + i));
     }
   }
 }
 
-Result<std::vector<Engine::FinishedSequence>> Engine::Step(const std::vector<EngineRows>& rows) {
-  GatherRows(rows);
-  const auto vocab = static_cast<size_t>(model_.graph.vocab_size);
-  if (logits_.size() < output_rows_.size() * vocab) logits_.resize(output_rows_.size() * vocab);
+Bindings Engine::BindingsOf(const Batch& batch) const {
   Bindings bindings;
-  bindings.tokens = tokens_;
-  bindings.sequences = sequence_rows_;
-  bindings.output_rows = output_rows_;
+  bindings.tokens = batch.tokens;
+  bindings.sequences = batch.sequences;
+  bindings.output_rows = batch.output_rows;
   bindings.kv_base = pool_->base();
   bindings.kv_block_bytes = pool_->block_bytes();
-  LEM_TRY(executor_->Run(bindings, logits_.data()));
+  return bindings;
+}
 
-  std::vector<FinishedSequence> finished;
-  float* logits = logits_.data();
+Engine::BatchRun Engine::DescribeRun(const Batch& batch) const {
+  BatchRun run{.route = batch.route, .phase = batch.phase, .rows = batch.rows};
+  double context = 0;
+  for (const SequenceRows& sequence : batch.sequences) {
+    const auto rows = static_cast<double>(sequence.num_rows);
+    context += rows * (static_cast<double>(sequence.first_position) + (rows + 1) / 2);
+  }
+  run.mean_context = context / static_cast<double>(batch.tokens.size());
+  run.num_outputs = static_cast<int64_t>(batch.output_rows.size());
+  for (const EngineRows& row : batch.rows) {
+    (sequences_.at(row.id)->in_prompt() ? run.has_prompts : run.has_answers) = true;
+  }
+  run.timings = batch.route->executor(batch.phase).timings();
+  return run;
+}
+
+// Batches of different ways are begun together, so that devices with queues of their own work beside the CPU.
+Engine::StepOutcome Engine::Step(const std::vector<EngineRows>& rows) {
+  TakeCompiledRoute();
+  StepOutcome outcome;
+  std::vector<Batch> batches = MakeBatches(WithForcedTokens(rows));
+  for (Batch& batch : batches) {
+    GatherRows(batch);
+    if (batch.route == nullptr) {
+      batch.status = Unavailable("a device was lost and the model could not be placed without it");
+    } else {
+      batch.route->executor(batch.phase).Start(BindingsOf(batch), kv_residency_.get());
+    }
+  }
+  for (const Batch& batch : batches) PrepareMasks(batch);
+  for (Batch& batch : batches) {
+    if (batch.route != nullptr) batch.status = batch.route->executor(batch.phase).Finish();
+    if (!batch.status.ok()) continue;
+    outcome.runs.push_back(DescribeRun(batch));
+    HandleBatch(batch, outcome.finished);
+  }
+  // Only now, when all that was computed is counted: a replay begins there.
+  for (Batch& batch : batches) {
+    if (batch.status.ok()) continue;
+    if (batch.route != nullptr) batch.status = Recover(batch);
+    if (batch.status.ok()) {
+      HandleBatch(batch, outcome.finished);
+      continue;
+    }
+    for (const EngineRows& row : batch.rows) outcome.failed.push_back(row.id);
+    outcome.error = std::move(batch.status);
+  }
+  return outcome;
+}
+
+// Tokens that a grammar forced have no keys and values yet: as many as the step has room for are computed with the last
+// one.
+std::vector<EngineRows> Engine::WithForcedTokens(std::vector<EngineRows> rows) const {
+  int64_t room = options_.max_step_tokens;
+  for (const EngineRows& row : rows) room -= row.num_tokens;
+  for (EngineRows& row : rows) {
+    const Sequence& sequence = *sequences_.at(row.id);
+    if (sequence.in_prompt()) continue;
+    const int64_t more = std::min(room, sequence.num_known() - sequence.num_computed - row.num_tokens);
+    if (more <= 0) continue;
+    row.num_tokens += more;
+    room -= more;
+  }
+  return rows;
+}
+
+// While devices work on the step whose logits they are for.
+void Engine::PrepareMasks(const Batch& batch) const {
+  for (const EngineRows& row : batch.rows) {
+    Sequence& sequence = *sequences_.at(row.id);
+    const bool reaches_end = sequence.num_computed + row.num_tokens == sequence.num_known();
+    if (sequence.constraint != nullptr && reaches_end) sequence.constraint->Prepare();
+  }
+}
+
+std::vector<Engine::Batch> Engine::MakeBatches(const std::vector<EngineRows>& rows) const {
+  std::vector<Batch> batches;
   for (const EngineRows& row : rows) {
+    const Sequence& sequence = *sequences_.at(row.id);
+    const bool one_phase = sequence.route == nullptr || sequence.route->placed().phases_are_alike();
+    const Phase phase = one_phase || sequence.in_prompt() ? Phase::kPrefill : Phase::kDecode;
+    auto batch = std::ranges::find_if(
+        batches, [&](const Batch& known) { return known.route == sequence.route && known.phase == phase; });
+    if (batch == batches.end()) batch = batches.insert(batch, {.route = sequence.route, .phase = phase});
+    batch->rows.push_back(row);
+  }
+  // Answers first: they wait for one token, prompts for many. And before both what runs beside the host.
+  const auto begins_on_host = [](const Batch& batch) {
+    if (batch.route == nullptr) return true;
+    const PlacedModel& placed = batch.route->placed();
+    return placed.DeviceOf(placed.plan(batch.phase).steps.front().device_id).memory() == nullptr;
+  };
+  std::ranges::sort(batches, [&](const Batch& a, const Batch& b) {
+    return std::pair(begins_on_host(a), a.phase != Phase::kDecode) <
+           std::pair(begins_on_host(b), b.phase != Phase::kDecode);
+  });
+  return batches;
+}
+
+void Engine::HandleBatch(const Batch& batch, std::vector<FinishedSequence>& finished) {
+  const auto vocab = static_cast<size_t>(model_.graph.vocab_size);
+  float* logits = batch.route->executor(batch.phase).logits();
+  for (const EngineRows& row : batch.rows) {
     Sequence& sequence = *sequences_.at(row.id);
     const bool all_outputs = sequence.wants_all_outputs();
-    const bool reaches_end = sequence.num_computed + row.num_tokens >= sequence.prompt_size();
+    const bool reaches_end = sequence.num_computed + row.num_tokens == sequence.num_known();
     const std::optional<FinishReason> reason = HandleOutputs(sequence, row.num_tokens, logits);
     logits += vocab * static_cast<size_t>(all_outputs ? row.num_tokens : (reaches_end ? 1 : 0));
     if (!reason) continue;
-    finished.push_back({row.id, *reason, UsageOf(row.id)});
+    finished.push_back({row.id, *reason, UsageOf(row.id), std::move(sequence.error)});
     Remove(row.id);
   }
-  return finished;
+}
+
+// --- lost devices ---
+
+// Repeats a batch that failed, without the devices that were lost.
+Status Engine::Recover(Batch& batch) {
+  Status status = std::move(batch.status);
+  for (;;) {
+    // Another batch of this step may have left the device already.
+    const std::shared_ptr<Route>& route = sequences_.at(batch.rows.front().id)->route;
+    if (route == batch.route) LEM_TRY(LeaveLostDevices(status));
+    batch.route = sequences_.at(batch.rows.front().id)->route;
+    if (batch.route == nullptr) return Unavailable("a device was lost and the model could not be placed without it");
+    status = batch.route->executor(batch.phase).Run(BindingsOf(batch), kv_residency_.get());
+    if (status.ok()) return OkStatus();
+  }
+}
+
+// Moves the work of devices that were lost to the CPU. Keys and values that were in their memory are computed anew, in
+// the numerics of the CPU. Returns `cause` if no device was lost.
+Status Engine::LeaveLostDevices(const Status& cause) {
+  std::vector<Device*> lost;
+  std::vector<SpaceId> lost_spaces;
+  for (const auto& device : devices_.devices()) {
+    if (device->health().ok()) continue;
+    lost.push_back(device.get());
+    lost_spaces.push_back(devices_.SpaceOf(*device));
+  }
+  const auto uses_lost = [&](const Route& route) {
+    return std::ranges::any_of(route.placed().devices(),
+                               [&](Device* device) { return std::ranges::find(lost, device) != lost.end(); });
+  };
+  std::vector<Sequence*> moved;
+  std::vector<const Sequence*> to_replay;
+  for (const auto& [id, sequence] : sequences_) {
+    if (sequence->route == nullptr || !uses_lost(*sequence->route)) continue;
+    LEM_ASSIGN_OR_RETURN(const bool complete, BringKvToHost(*sequence, lost_spaces));
+    moved.push_back(sequence.get());
+    if (!complete) to_replay.push_back(sequence.get());
+  }
+  if (moved.empty()) return cause;
+  for (Device* device : lost) {
+    LogError("device {} is lost ({}): its work goes on on the CPU, {} sequences are under way", device->caps().id,
+             device->health().message(), moved.size());
+  }
+  routes_.CloseLost();
+  if (kv_residency_ != nullptr) {
+    for (const SpaceId space : lost_spaces) {
+      if (space != kHostSpace) kv_residency_->DropSpace(space);
+    }
+  }
+  if (prefix_cache_ != nullptr) prefix_cache_->Clear();  // some of it may have been in a lost memory only
+  std::map<const Route*, std::shared_ptr<Route>> heirs;
+  const auto heir_of = [&](const std::shared_ptr<Route>& route) -> Result<std::shared_ptr<Route>> {
+    std::shared_ptr<Route>& heir = heirs[route.get()];
+    if (heir != nullptr) return heir;
+    Placement placement = route->placed().placement();
+    for (const Device* device : lost) placement = placement.Without(device->caps().id, "cpu");
+    heir = routes_.Find(FormatPlacement(placement));
+    if (heir != nullptr) return heir;
+    LEM_ASSIGN_OR_RETURN(auto placed, routes_.Place(placement));
+    LEM_ASSIGN_OR_RETURN(heir, routes_.Open(std::move(placed)));
+    return heir;
+  };
+  for (Sequence* sequence : moved) {
+    const std::shared_ptr<Route> before = std::exchange(sequence->route, nullptr);
+    sequence->cache_space.clear();
+    LEM_ASSIGN_OR_RETURN(sequence->route, heir_of(before));
+  }
+  if (route_ != nullptr && uses_lost(*route_)) {
+    const std::shared_ptr<Route> before = std::exchange(route_, nullptr);
+    LEM_ASSIGN_OR_RETURN(route_, heir_of(before));
+  }
+  for (const Sequence* sequence : to_replay) LEM_TRY(Replay(*sequence));
+  return OkStatus();
+}
+
+// False if something was only in a lost memory.
+Result<bool> Engine::BringKvToHost(const Sequence& sequence, const std::vector<SpaceId>& lost_spaces) {
+  if (kv_residency_ == nullptr) return true;
+  const auto num_blocks = static_cast<size_t>(DivideUp(sequence.num_computed, kKvBlockTokens));
+  for (size_t i = 0; i < num_blocks; ++i) {
+    for (int32_t layer = 0; layer < model_.graph.kv.num_layers; ++layer) {
+      const BlockId block = sequence.blocks[i];
+      const bool is_lost = std::ranges::any_of(lost_spaces, [&](SpaceId space) {
+        return space != kHostSpace && kv_residency_->IsOnlyIn(block, layer, space);
+      });
+      if (is_lost) return false;
+      LEM_TRY(kv_residency_->Bring(block, layer, kHostSpace));
+    }
+  }
+  return true;
+}
+
+// Computes the keys and values of a sequence from its tokens again.
+Status Engine::Replay(const Sequence& sequence) {
+  for (int64_t position = 0; position < sequence.num_computed;) {
+    const int64_t count = std::min(options_.max_step_tokens, sequence.num_computed - position);
+    std::vector<int32_t> tokens;
+    tokens.reserve(static_cast<size_t>(count));
+    for (int64_t i = 0; i < count; ++i) tokens.push_back(sequence.token_at(position + i));
+    const SequenceRows rows[] = {{0, count, position, sequence.blocks}};
+    Bindings bindings;
+    bindings.tokens = tokens;
+    bindings.sequences = rows;
+    bindings.kv_base = pool_->base();
+    bindings.kv_block_bytes = pool_->block_bytes();
+    LEM_TRY(sequence.route->executor(Phase::kPrefill).Run(bindings, kv_residency_.get()));
+    position += count;
+  }
+  return OkStatus();
 }
 
 std::optional<FinishReason> Engine::HandleOutputs(Sequence& sequence, int64_t num_tokens, float* logits) {
@@ -187,11 +580,13 @@ std::optional<FinishReason> Engine::HandleOutputs(Sequence& sequence, int64_t nu
                                              static_cast<int32_t>(sequence.prompt_size())});
     if (sequence.num_computed < sequence.prompt_size()) return std::nullopt;
     sequence.prefill_done = Clock::now();
+    Remember(sequence);  // who comes now need not wait for the end of the answer
     if (sequence.request->prompt_logprobs) {
       sequence.sink->Emit(PromptLogprobsEvent{std::move(sequence.prompt_logprobs)});
     }
     if (sequence.answer_limit <= 0) return FinishReason::kLength;
   }
+  if (sequence.num_computed < sequence.num_known()) return std::nullopt;
   return EmitNextToken(sequence, {logits, vocab});
 }
 
@@ -205,15 +600,41 @@ std::optional<FinishReason> Engine::EmitNextToken(Sequence& sequence, std::span<
     // The sampler changes logits in place, so the chosen one's own value is kept by looking before it.
     sampler_scratch_.original.assign(logits.begin(), logits.end());
   }
+  if (sequence.constraint != nullptr) {
+    sequence.error = sequence.constraint->Mask(logits);
+    if (!sequence.error.ok()) return FinishReason::kError;
+  }
   event.token = sequence.sampler.Sample(logits, kernels_, sampler_scratch_);
   if (request.num_logprobs >= 0) {
     event.logprob = sampler_scratch_.original[static_cast<size_t>(event.token)] - log_sum;
   }
-  if (!request.ignore_end_tokens && model_.tokenizer->IsEndOfGeneration(event.token)) return FinishReason::kStop;
-  sequence.next_token = event.token;
-  ++sequence.num_generated;
+  const int32_t token = event.token;
+  const bool is_end = model_.tokenizer->IsEndOfGeneration(token);
+  if (is_end && (!request.ignore_end_tokens || sequence.constraint != nullptr)) return FinishReason::kStop;
+  sequence.generated.push_back(token);
   sequence.sink->Emit(std::move(event));
-  if (sequence.num_generated >= sequence.answer_limit) return FinishReason::kLength;
+  if (sequence.constraint != nullptr) {
+    if (const std::optional<FinishReason> reason = FollowConstraint(sequence, token)) return reason;
+  }
+  if (static_cast<int64_t>(sequence.generated.size()) >= sequence.answer_limit) return FinishReason::kLength;
+  return std::nullopt;
+}
+
+// After a token: what the grammar says without the model.
+std::optional<FinishReason> Engine::FollowConstraint(Sequence& sequence, int32_t token) {
+  Constraint& constraint = *sequence.constraint;
+  sequence.error = constraint.Accept(token);
+  if (!sequence.error.ok()) return FinishReason::kError;
+  // Whoever wants probabilities wants the model's, of each token.
+  if (sequence.request->num_logprobs < 0) {
+    const int64_t room = sequence.answer_limit - static_cast<int64_t>(sequence.generated.size());
+    for (const int32_t forced : constraint.TakeForced(*model_.tokenizer, room)) {
+      sequence.generated.push_back(forced);
+      sequence.sampler.Count(forced);
+      sequence.sink->Emit(TokenEvent{.token = forced});
+    }
+  }
+  if (constraint.MustEnd()) return FinishReason::kStop;
   return std::nullopt;
 }
 

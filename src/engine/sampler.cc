@@ -173,7 +173,7 @@ int32_t Sampler::Sample(std::span<float> logits, const KernelTable& kernels, Sam
   const int32_t token = params_.temperature < 1e-5f
                             ? static_cast<int32_t>(kernels.argmax(logits.data(), static_cast<int64_t>(logits.size())))
                             : Draw(logits, scratch);
-  if (has_penalties()) Remember(token);
+  Count(token);
   return token;
 }
 

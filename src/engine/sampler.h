@@ -37,6 +37,10 @@ class Sampler {
 
   // logits: [vocab_size], changed by bias and penalties. The token is counted for later penalties.
   int32_t Sample(std::span<float> logits, const KernelTable& kernels, SamplerScratch& scratch);
+  // Counts a token that was not sampled.
+  void Count(int32_t token) {
+    if (has_penalties()) Remember(token);
+  }
 
  private:
   void ApplyBiasAndPenalties(std::span<float> logits) const;

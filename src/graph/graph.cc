@@ -1,5 +1,7 @@
 #include "graph/graph.h"
 
+#include <utility>
+
 #include "base/check.h"
 
 namespace lem {
@@ -15,8 +17,17 @@ std::vector<ValueId> OpInputs(const OpBody& body) {
     std::vector<ValueId> operator()(const AddOp& op) const { return {op.a, op.b}; }
     std::vector<ValueId> operator()(const SelectOutputsOp& op) const { return {op.in}; }
     std::vector<ValueId> operator()(const SoftcapOp& op) const { return {op.in}; }
+    std::vector<ValueId> operator()(const ConcatOp& op) const { return op.parts; }
   };
   return std::visit(Visitor{}, body);
+}
+
+std::vector<WeightSlot> OpWeights(const OpBody& body) {
+  if (const auto* embed = std::get_if<EmbedOp>(&body)) return {embed->table};
+  if (const auto* norm = std::get_if<RmsNormOp>(&body)) return {norm->weight};
+  const auto* linear = std::get_if<LinearOp>(&body);
+  if (linear == nullptr) return {};
+  return linear->bias == kNone ? std::vector{linear->weight} : std::vector{linear->weight, linear->bias};
 }
 
 ValueId OpOutput(const OpBody& body) {
@@ -47,7 +58,7 @@ ValueId GraphBuilder::AddValue(const char* name, Rows rows, int64_t cols) {
   return static_cast<ValueId>(graph_.values.size() - 1);
 }
 
-void GraphBuilder::AddOp(OpBody body) { graph_.ops.push_back({body, part_, layer_}); }
+void GraphBuilder::AddOp(OpBody body) { graph_.ops.push_back({std::move(body), part_, layer_}); }
 
 ValueId GraphBuilder::Embed(WeightSlot table, float scale) {
   const WeightInfo& info = graph_.weights[static_cast<size_t>(table)];

@@ -104,8 +104,14 @@ struct SoftcapOp {
   ValueId out;
 };
 
-using OpBody =
-    std::variant<EmbedOp, RmsNormOp, LinearOp, RopeOp, PagedAttentionOp, GluOp, AddOp, SelectOutputsOp, SoftcapOp>;
+// out[rows, sum of cols] = the parts side by side: joins a product that was cut by rows of its matrix
+struct ConcatOp {
+  std::vector<ValueId> parts;
+  ValueId out;
+};
+
+using OpBody = std::variant<EmbedOp, RmsNormOp, LinearOp, RopeOp, PagedAttentionOp, GluOp, AddOp, SelectOutputsOp,
+                            SoftcapOp, ConcatOp>;
 
 // The part of a model that an op belongs to: the units by which a graph is cut.
 enum class Part : uint8_t { kEmbedding, kAttention, kFeedForward, kHead };
@@ -135,8 +141,10 @@ struct Graph {
   ValueId logits = kNone;  // [O, vocab_size]
 };
 
-// The values an op reads and the one it writes.
+// The values an op reads, the one it writes, and the weights that its kernels read (a rotation's factors are not: they
+// go into tables).
 std::vector<ValueId> OpInputs(const OpBody& body);
+std::vector<WeightSlot> OpWeights(const OpBody& body);
 ValueId OpOutput(const OpBody& body);
 
 // Adds values, weights and ops while keeping the graph well formed: the language that models/*.cc are written in.

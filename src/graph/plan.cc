@@ -4,6 +4,20 @@
 
 namespace lem {
 
+uint64_t PredictActivationBytes(const Graph& graph, const Plan& plan, int64_t num_tokens, int64_t num_outputs) {
+  uint64_t bytes = 0;
+  const auto add = [&](const std::vector<Transfer>& transfers) {
+    for (const Transfer& transfer : transfers) {
+      const Value& value = graph.values[static_cast<size_t>(transfer.value)];
+      const int64_t rows = value.rows == Rows::kTokens ? num_tokens : num_outputs;
+      bytes += static_cast<uint64_t>(rows * value.cols) * sizeof(float);
+    }
+  };
+  for (const PlanStep& step : plan.steps) add(step.transfers);
+  add(plan.last_transfers);
+  return bytes;
+}
+
 SegmentBoundary FindBoundary(const Graph& graph, const Segment& segment) {
   std::vector<bool> written_here(graph.values.size(), false);
   std::vector<bool> read_elsewhere(graph.values.size(), false);

@@ -385,7 +385,12 @@ class FileSink final : public BodySink {
     return resume_from_ > 0 ? OkStatus() : WriteFileAtomic(resume_path_, Validator(headers));
   }
   Status OnData(std::string_view data) override {
-    if (!RangeFits(file_->size_bytes(), data.size(), max_bytes_)) return TooLarge(max_bytes_);
+    if (!RangeFits(file_->size_bytes(), data.size(), max_bytes_)) {
+      // What is there is no part of the wanted file: the next download begins anew.
+      std::error_code ignored;
+      fs::remove(resume_path_, ignored);
+      return TooLarge(max_bytes_);
+    }
     return file_->Write(data);
   }
   TransferProgress progress() const override { return {file_ ? file_->size_bytes() : 0, total_}; }

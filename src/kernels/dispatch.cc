@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdlib>
 #include <string_view>
 
@@ -9,13 +10,18 @@
 namespace lem {
 namespace {
 
-template <Isa kIsa>
-constexpr KernelTable MakeTable(const char* name) {
+// kIntegerIsa: what its integer products use beyond kIsa.
+template <Isa kIsa, Isa kIntegerIsa = kIsa>
+constexpr KernelTable MakeTable(const char* name, int64_t max_tile_rows) {
   using O = Ops<kIsa>;
   return {
-      .isa = kIsa,
+      .isa = kIntegerIsa,
       .name = name,
+      .max_tile_rows = max_tile_rows,
       .linear = O::Linear,
+      .quantize_row = IntegerOps<kIntegerIsa>::QuantizeRow,
+      .integer_linear = IntegerOps<kIntegerIsa>::Linear,
+      .integer_products = IntegerOps<kIntegerIsa>::Products,
       .dequantize_row = O::DequantizeRow,
       .rms_norm = O::RmsNorm,
       .add = O::Add,
@@ -33,14 +39,16 @@ constexpr KernelTable MakeTable(const char* name) {
   };
 }
 
-constexpr KernelTable kPortableTable = MakeTable<Isa::kPortable>("portable");
+constexpr KernelTable kPortableTable = MakeTable<Isa::kPortable>("portable", kPortableTileRows);
 #ifdef LEM_KERNELS_X86
-constexpr KernelTable kAvx2Table = MakeTable<Isa::kAvx2>("avx2");
-constexpr KernelTable kAvx512Table = MakeTable<Isa::kAvx512>("avx512");
+constexpr KernelTable kAvx2Table = MakeTable<Isa::kAvx2>("avx2", kAvx2TileRows);
+constexpr KernelTable kAvxVnniTable = MakeTable<Isa::kAvx2, Isa::kAvxVnni>("avx_vnni", kAvx2TileRows);
+constexpr KernelTable kAvx512Table = MakeTable<Isa::kAvx512>("avx512", kAvx512TileRows);
+constexpr KernelTable kAvx512VnniTable = MakeTable<Isa::kAvx512, Isa::kAvx512Vnni>("avx512_vnni", kAvx512TileRows);
 #endif
 
 // Best first.
-constexpr Isa kIsas[] = {Isa::kAvx512, Isa::kAvx2, Isa::kPortable};
+constexpr Isa kIsas[] = {Isa::kAvx512Vnni, Isa::kAvx512, Isa::kAvxVnni, Isa::kAvx2, Isa::kPortable};
 
 const KernelTable& BestAvailable() {
   for (const Isa isa : kIsas) {
@@ -57,8 +65,10 @@ const KernelTable& ChooseTable() {
     const KernelTable* table = GetKernelTable(isa);
     if (table != nullptr && std::string_view(table->name) == wanted) return *table;
   }
-  LogWarning("LEM_ISA={} is unknown or not available on this processor; using {} (allowed: portable, avx2, avx512)",
-             wanted, best.name);
+  LogWarning(
+      "LEM_ISA={} is unknown or not available on this processor; using {} (allowed: portable, avx2, avx_vnni, "
+      "avx512, avx512_vnni)",
+      wanted, best.name);
   return best;
 }
 
@@ -71,12 +81,30 @@ const KernelTable* GetKernelTable(Isa isa) {
 #ifdef LEM_KERNELS_X86
     case Isa::kAvx2:
       return GetCpuInfo().avx2 ? &kAvx2Table : nullptr;
+    case Isa::kAvxVnni:
+      return GetCpuInfo().avx_vnni ? &kAvxVnniTable : nullptr;
+    case Isa::kAvx512Vnni:
+      return GetCpuInfo().avx2 && GetCpuInfo().avx512_vnni ? &kAvx512VnniTable : nullptr;
     case Isa::kAvx512:
       return GetCpuInfo().avx2 && GetCpuInfo().avx512 ? &kAvx512Table : nullptr;
 #endif
     default:
       return nullptr;
   }
+}
+
+IntegerRows MakeIntegerRows(std::byte* buffer, int64_t num_rows, int64_t k, const KernelTable& table) {
+  IntegerRows rows;
+  const int64_t num_tiles = std::max<int64_t>(1, (num_rows + table.max_tile_rows - 1) / table.max_tile_rows);
+  rows.tile_rows = std::max<int64_t>(1, (num_rows + num_tiles - 1) / num_tiles);
+  const int64_t padded = num_tiles * rows.tile_rows;
+  rows.records = buffer;
+  rows.sums32 = reinterpret_cast<float*>(buffer + 2 * k * padded);
+  rows.sums16 = rows.sums32 + k / 32 * padded;
+  rows.scales = rows.sums16 + k / 16 * padded;
+  rows.num_rows = num_rows;
+  rows.k = k;
+  return rows;
 }
 
 const KernelTable& BestKernelTable() {

@@ -15,6 +15,8 @@ TEST(DispatchTest, TablesFollowTheProcessor) {
   EXPECT_STREQ(portable->name, "portable");
 #if defined(__x86_64__)
   EXPECT_EQ(GetKernelTable(Isa::kAvx2) != nullptr, GetCpuInfo().avx2);
+  EXPECT_EQ(GetKernelTable(Isa::kAvxVnni) != nullptr, GetCpuInfo().avx_vnni);
+  EXPECT_EQ(GetKernelTable(Isa::kAvx512Vnni) != nullptr, GetCpuInfo().avx512_vnni);
   EXPECT_EQ(GetKernelTable(Isa::kAvx512) != nullptr, GetCpuInfo().avx2 && GetCpuInfo().avx512);
 #endif
 }
@@ -23,8 +25,8 @@ TEST(DispatchTest, BestTableIsAvailableAndConstant) {
   const KernelTable& best = BestKernelTable();
   EXPECT_EQ(GetKernelTable(best.isa), &best);
   EXPECT_EQ(&BestKernelTable(), &best);
-  if (std::getenv("LEM_ISA") == nullptr && GetKernelTable(Isa::kAvx512) != nullptr) {
-    EXPECT_STREQ(best.name, "avx512");
+  if (std::getenv("LEM_ISA") == nullptr && GetKernelTable(Isa::kAvx512Vnni) != nullptr) {
+    EXPECT_STREQ(best.name, "avx512_vnni");
   }
 }
 

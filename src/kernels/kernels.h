@@ -3,21 +3,31 @@
 // No allocation, no errors, noexcept: arguments are checked before dispatch. No threads: a caller splits the work by
 // the ranges that each function takes, and no result depends on how it was split.
 //
-// Numerics class "f32x16" (every table here belongs to it): activations are float32; weights are dequantised to float32
-// exactly as tensor/dequantize.h does. A dot product over K runs in 16 lanes: lane l sums the elements k with
-// k % 16 == l, in rising k, each by one fused multiply-add; elements past K count as zero. The lanes are then added as
-// a tree: (l, l+8), (l, l+4), (l, l+2), (l, l+1). AVX2 and AVX-512 give the same bits for every row count; portable
-// code differs in the last bits only because it may multiply and add without fusing.
+// Numerics, class "i16". Products with quantised weights: a row of activations x is rounded to integers a of 16 bits
+// with one scale, max |x| / 32639 (IntegerRows). The weights' codes q are multiplied with them in exact integer sums S,
+// one for each group of columns that has one scale d (and minimum) in the GGUF format: 32 columns, or 16 for Q2_K,
+// Q3_K, Q6_K. With A, the sum of the group's a, and m, what a code of zero stands for (quant_blocks.h), the groups are
+// added in float32 in rising k: s = fma(d, float(S), s), then s = fma(m, float(A), s). The output is s * scale. So
+// every instruction that forms exact sums gives the same bits, for every row count and both layouts: one class for
+// prompts and answers, from portable code to VNNI.
+//
+// Products with F32, F16 and BF16 weights ("f32x16"): activations and weights are float32. A dot product over K runs in
+// 16 lanes: lane l sums the elements k with k % 16 == l, in rising k, each by one fused multiply-add; elements past K
+// count as zero. The lanes are then added as a tree: (l, l+8), (l, l+4), (l, l+2), (l, l+1). AVX2 and AVX-512 give the
+// same bits for every row count, as they do for everything else here; portable code differs in the last bits only
+// because it may multiply and add without fusing.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "tensor/dtype.h"
+#include "tensor/lanes.h"
+#include "tensor/layout.h"
 
 namespace lem {
 
-enum class Isa { kPortable, kAvx2, kAvx512 };
+enum class Isa { kPortable, kAvx2, kAvxVnni, kAvx512, kAvx512Vnni };
 
 // out[t, n] = sum over k of weight[n, k] * in[t, k] (+ bias[n]) for t < num_rows.
 struct LinearArgs {
@@ -30,6 +40,39 @@ struct LinearArgs {
   float* out = nullptr;  // [num_rows, N], rows out_stride floats apart
   int64_t out_stride = 0;
   int64_t num_rows = 0;
+  const float* bias = nullptr;  // [N] or null
+};
+
+// Rows of activations as integers of 16 bits, in an order that belongs to one kernel table: made by its quantize_row,
+// read by its integer_linear. Rows stand in tiles; a tile's rows lie side by side, group after group of 32 columns.
+struct IntegerRows {
+  static constexpr size_t kRecordBytes = 64;  // 32 columns of one row
+
+  std::byte* records = nullptr;  // [tiles, K / 32, tile_rows, kRecordBytes]
+  float* sums32 = nullptr;       // [tiles, K / 32, tile_rows] of the integers of a group; exact
+  float* sums16 = nullptr;       // [tiles, K / 16, tile_rows] of half a group
+  float* scales = nullptr;       // [num_rows]; NaN for a row with an infinity or a NaN
+  int64_t num_rows = 0;
+  int64_t k = 0;          // a multiple of 32
+  int64_t tile_rows = 0;  // all tiles but the last are full
+
+  // Bytes for any division into tiles.
+  static constexpr size_t BufferBytes(int64_t num_rows, int64_t k) {
+    const int64_t padded = num_rows + num_rows / 2 + 8;
+    return static_cast<size_t>(padded * (2 * k + k / 32 * 4 + k / 16 * 4 + 4));
+  }
+};
+
+// out[t, n] = sum over k of weight[n, k] * in[t, k] (+ bias[n]), for quantised weights in either layout.
+struct IntegerLinearArgs {
+  const std::byte* weight = nullptr;  // [N, K]; kLanes16: lines begin at multiples of 64
+  Layout layout = Layout::kLanes16;
+  size_t row_bytes = 0;  // of kGgufRows
+  DType dtype = DType::kQ8_0;
+  int64_t n = 0;
+  IntegerRows in;
+  float* out = nullptr;  // [num_rows, N], rows out_stride floats apart
+  int64_t out_stride = 0;
   const float* bias = nullptr;  // [N] or null
 };
 
@@ -75,10 +118,20 @@ inline constexpr int64_t AttentionStateFloats(int64_t head_dim) { return 2 + hea
 struct KernelTable {
   Isa isa;
   const char* name;  // "avx512"
+  // Rows of activations that integer_linear multiplies side by side.
+  int64_t max_tile_rows;
 
   // Computes out[:, n] for n in [n_begin, n_end). scratch: LinearScratchFloats(k) floats, 64-byte aligned, of this
   // thread.
   void (*linear)(const LinearArgs& args, int64_t n_begin, int64_t n_end, float* scratch) noexcept;
+  // Rounds row `row` of `out`, in[0..out.k), to integers.
+  void (*quantize_row)(const float* in, const IntegerRows& out, int64_t row) noexcept;
+  // Computes out[:, n] for n in [n_begin, n_end); n_begin is a multiple of kLaneRows, and so is n_end unless it is N.
+  // scratch: as for linear.
+  void (*integer_linear)(const IntegerLinearArgs& args, int64_t n_begin, int64_t n_end, float* scratch) noexcept;
+  // For measurements: num_groups times the products of one group of kLaneRows rows with max_tile_rows rows of
+  // activations, out of the nearest cache and with nothing else. Returns something of the sums.
+  int64_t (*integer_products)(int64_t num_groups) noexcept;
   // out[0..k) = one dequantised row.
   void (*dequantize_row)(DType dtype, const std::byte* row, float* out, int64_t k) noexcept;
   // out[i] = in[i] * weight[i] / sqrt(mean(in^2) + eps); in and out may be the same. [n]
@@ -115,15 +168,18 @@ struct KernelTable {
 
 // Most rows of weights that one call of `linear` should be given for good cache use, and the scratch it needs.
 inline constexpr int64_t kLinearPanelRows = 32;
-inline constexpr int64_t LinearScratchFloats(int64_t k) { return kLinearPanelRows * ((k + 15) / 16 * 16) + 64; }
+inline constexpr int64_t LinearScratchFloats(int64_t k) { return kLinearPanelRows * ((k + 15) / 16 * 16) + 512; }
 // Most (rows x heads of a group) that one call of attention_chunk may be given, and its scratch.
 inline constexpr int64_t kAttentionMaxStates = 64;
 inline constexpr int64_t AttentionScratchFloats() { return kAttentionMaxStates * kAttentionChunk + 64; }
 
+// The rows in `buffer` (64-byte aligned, IntegerRows::BufferBytes long), in tiles of nearly equal height for a table.
+IntegerRows MakeIntegerRows(std::byte* buffer, int64_t num_rows, int64_t k, const KernelTable& table);
+
 // Null if this build or this processor has no such table.
 const KernelTable* GetKernelTable(Isa isa);
-// The best table of this processor, or a lower one by the environment: LEM_ISA=portable|avx2|avx512 (an unknown or
-// unavailable name is ignored with a warning). Chosen once.
+// The best table of this processor, or a lower one by the environment: LEM_ISA=portable|avx2|avx_vnni|avx512|
+// avx512_vnni (an unknown or unavailable name is ignored with a warning). Chosen once.
 const KernelTable& BestKernelTable();
 
 }  // namespace lem

@@ -18,7 +18,7 @@ namespace lem {
 
 inline std::vector<const KernelTable*> Tables() {
   std::vector<const KernelTable*> tables;
-  for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512}) {
+  for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512, Isa::kAvx512Vnni}) {
     if (const KernelTable* table = GetKernelTable(isa)) tables.push_back(table);
   }
   return tables;

@@ -8,7 +8,8 @@ namespace lem {
 namespace {
 
 TEST(KvBlockPoolTest, HandsOutEachBlockOnceAndTakesItBack) {
-  auto pool = std::move(*KvBlockPool::Create(64, 5));
+  const auto memory = std::move(*MemoryManager::Create());
+  auto pool = std::move(*KvBlockPool::Create(*memory, 64, 5));
   std::set<BlockId> ids;
   for (int i = 0; i < 5; ++i) ids.insert(*pool->Allocate());
   EXPECT_EQ(ids.size(), 5u);
@@ -21,7 +22,8 @@ TEST(KvBlockPoolTest, HandsOutEachBlockOnceAndTakesItBack) {
 }
 
 TEST(KvBlockPoolTest, SharedBlocksLiveUntilTheLastReference) {
-  auto pool = std::move(*KvBlockPool::Create(64, 1));
+  const auto memory = std::move(*MemoryManager::Create());
+  auto pool = std::move(*KvBlockPool::Create(*memory, 64, 1));
   const BlockId id = *pool->Allocate();
   pool->AddReference(id);
   pool->Release(id);
@@ -31,11 +33,13 @@ TEST(KvBlockPoolTest, SharedBlocksLiveUntilTheLastReference) {
 }
 
 TEST(KvBlockPoolTest, ReservesWithoutCommitting) {
-  // 1 TiB of addresses: only possible because nothing is committed before it is touched.
-  auto pool = KvBlockPool::Create(size_t{1} << 30, 1024);
+  // 256 GiB of addresses: only possible because nothing is committed before it is touched.
+  const auto memory = std::move(*MemoryManager::Create());
+  auto pool = KvBlockPool::Create(*memory, size_t{1} << 30, 256);
   ASSERT_TRUE(pool.ok()) << pool.status().ToString();
-  (*pool)->base()[(size_t{1} << 30) * 1000] = std::byte{1};
-  EXPECT_EQ(KvBlockPool::Create(size_t{1} << 40, int64_t{1} << 40).status().code(), StatusCode::kResourceExhausted);
+  (*pool)->base()[(size_t{1} << 30) * 200] = std::byte{1};
+  EXPECT_EQ(KvBlockPool::Create(*memory, size_t{1} << 40, int64_t{1} << 40).status().code(),
+            StatusCode::kResourceExhausted);
 }
 
 }  // namespace

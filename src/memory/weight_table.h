@@ -26,18 +26,28 @@ struct WeightDesc {
   int64_t rows = 0;
   int64_t cols = 0;
   size_t row_bytes = 0;
+  bool in_mapped_file = false;  // the bytes are a part of a file that is mapped (DropMappedPages)
 };
 
 // The weights of one model. Filled once at load, constant afterwards and then thread-safe.
 class WeightTable {
  public:
-  // `owner` keeps `bytes` valid. REQUIRES: bytes.size() == desc.rows * desc.row_bytes.
-  WeightHandle Add(WeightDesc desc, std::span<const std::byte> bytes, std::shared_ptr<const void> owner);
+  // `owner` keeps `bytes` valid. `device_data`: see below. REQUIRES: bytes.size() == desc.rows * desc.row_bytes.
+  WeightHandle Add(WeightDesc desc, std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+                   const std::byte* device_data = nullptr);
 
   const WeightDesc& desc(WeightHandle handle) const { return entries_[static_cast<size_t>(handle.index)].desc; }
   // Where the host can read the weight. A device asks once, when it compiles.
   std::span<const std::byte> host_bytes(WeightHandle handle) const {
     return entries_[static_cast<size_t>(handle.index)].bytes;
+  }
+  // Its address in the address space, for devices that it is mapped to; null if it is mapped to none. The host reads it
+  // only at host_bytes: a device with a memory of its own has the only copy that belongs to this address.
+  const std::byte* device_data(WeightHandle handle) const {
+    return entries_[static_cast<size_t>(handle.index)].device_data;
+  }
+  const std::shared_ptr<const void>& owner(WeightHandle handle) const {
+    return entries_[static_cast<size_t>(handle.index)].owner;
   }
   uint64_t total_bytes() const;
 
@@ -46,6 +56,7 @@ class WeightTable {
     WeightDesc desc;
     std::span<const std::byte> bytes;
     std::shared_ptr<const void> owner;
+    const std::byte* device_data = nullptr;
   };
   std::vector<Entry> entries_;
 };

@@ -28,7 +28,7 @@ Result<WeightHandle> BindWeight(const WeightInfo& info, const std::shared_ptr<co
     return DataLoss("tensor {} has {} bytes, which is not {} rows of {} {} values", info.name, tensor->bytes.size(),
                     info.rows, info.cols, GetDTypeInfo(tensor->dtype).name);
   }
-  WeightDesc desc{info.name, tensor->dtype, Layout::kGgufRows, info.rows, info.cols, *row_bytes};
+  WeightDesc desc{info.name, tensor->dtype, Layout::kGgufRows, info.rows, info.cols, *row_bytes, true};
   return table.Add(std::move(desc), tensor->bytes, file);
 }
 

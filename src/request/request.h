@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -44,6 +45,8 @@ class CancelToken {
   std::atomic<bool> cancelled_{false};
 };
 
+class Grammar;  // grammar/grammar.h
+
 // One generation: token ids in, tokens out. Text, templates and stop strings are handled above the engine.
 struct GenerateRequest {
   std::string id;               // for logs and answers
@@ -52,9 +55,12 @@ struct GenerateRequest {
   int32_t max_tokens = -1;      // tokens to generate; 0 = only evaluate the prompt; -1 = until the context is full
   SamplingParams sampling;
   bool ignore_end_tokens = false;  // do not stop at end-of-generation tokens
-  int32_t num_logprobs = -1;       // per generated token: -1 none, 0 the chosen one, n also the n likeliest (<= 20)
-  bool prompt_logprobs = false;    // also for each prompt token (num_logprobs says how many alternatives)
+  // What the answer must be; shared with other requests for the same. Null = anything.
+  std::shared_ptr<const Grammar> grammar;
+  int32_t num_logprobs = -1;     // per generated token: -1 none, 0 the chosen one, n also the n likeliest (<= 20)
+  bool prompt_logprobs = false;  // also for each prompt token (num_logprobs says how many alternatives)
   Clock::time_point deadline = Clock::time_point::max();
+  std::string cache_salt;  // prompts share keys and values only with requests of the same salt
 };
 
 struct TokenLogprob {
@@ -74,9 +80,13 @@ enum class FinishReason { kStop, kLength, kCancelled, kError };
 struct Usage {
   int32_t prompt_tokens = 0;
   int32_t completion_tokens = 0;
-  int32_t cached_tokens = 0;  // of the prompt, taken from the prefix cache
+  int32_t cached_tokens = 0;     // of the prompt, taken from the prefix cache
+  int32_t reasoning_tokens = 0;  // of the completion, where the model's reasoning can be told apart
+  int32_t handovers = 0;         // moves to devices of other numerics while it ran
   // Wall time in the three states, for `lem run` and metrics.
   double queue_ms = 0, prefill_ms = 0, decode_ms = 0;
+  double joules = 0;                               // 0 if the source is "unavailable"
+  std::string_view energy_source = "unavailable";  // "rail", "package", "board" or "modelled"
 };
 
 struct QueuedEvent {

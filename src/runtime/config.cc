@@ -34,6 +34,18 @@ constexpr ConfigKey kKeys[] = {
      [](Config& c) -> ConfigKey::Target { return &c.engine.context_length; }, 0, 16'777'216},
     {"engine.kv_cache_bytes", "Memory for the keys and values of all sequences; 0 decides by context_length.",
      [](Config& c) -> ConfigKey::Target { return &c.engine.kv_cache_bytes; }, 0, std::numeric_limits<int64_t>::max()},
+    {"engine.placement",
+     "Which device runs which part of a model, such as \"layers 0-14 vulkan:0; rest cpu\"; \"auto\": for each request "
+     "by predicted cost.",
+     [](Config& c) -> ConfigKey::Target { return &c.engine.placement; }},
+    {"engine.objective", "What \"auto\" aims at: latency, energy or balanced.",
+     [](Config& c) -> ConfigKey::Target { return &c.engine.objective; }},
+    {"engine.devices", "Devices that \"auto\" may use; without any, those that are worth it by the profile.",
+     [](Config& c) -> ConfigKey::Target { return &c.engine.devices; }},
+    {"engine.deterministic", "Prompts and answers in one numerics class; refuses placements that mix them.",
+     [](Config& c) -> ConfigKey::Target { return &c.engine.deterministic; }},
+    {"engine.cache_prefixes", "Prompts that begin as earlier ones take over their keys and values.",
+     [](Config& c) -> ConfigKey::Target { return &c.engine.cache_prefixes; }},
     {"log.level", "Least serious message to log.", [](Config& c) -> ConfigKey::Target { return &c.log.level; }},
 };
 
@@ -56,6 +68,12 @@ Status SetFromToml(const ConfigKey& key, const TomlValue& value, std::string_vie
     if (found == nullptr) return WrongValue(where, key, value.TypeName());
     if (*found < key.min || *found > key.max) return WrongValue(where, key, fmt::to_string(*found));
     **number = *found;
+    return OkStatus();
+  }
+  if (bool* const* flag = std::get_if<bool*>(&target)) {
+    const bool* found = value.As<bool>();
+    if (found == nullptr) return WrongValue(where, key, value.TypeName());
+    **flag = *found;
     return OkStatus();
   }
   if (std::vector<std::string>* const* list = std::get_if<std::vector<std::string>*>(&target)) {
@@ -98,6 +116,10 @@ Status SetFromWords(const ConfigKey& key, std::span<const std::string> words, st
     const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
     if (error != std::errc() || end != word.data() + word.size()) return WrongValue(where, key, JsonQuote(word));
     value.value = number;
+  } else if (std::holds_alternative<bool*>(target)) {
+    const std::string& word = words.front();
+    if (word != "true" && word != "false") return WrongValue(where, key, JsonQuote(word));
+    value.value = word == "true";
   } else {
     value.value = words.front();
   }
@@ -169,6 +191,7 @@ std::string DefaultText(const ConfigKey& key) {
   Config defaults;
   struct Writer {
     std::string operator()(const std::string* text) const { return JsonQuote(*text); }
+    std::string operator()(const bool* flag) const { return *flag ? "true" : "false"; }
     std::string operator()(const int64_t* number) const { return fmt::to_string(*number); }
     std::string operator()(const std::vector<std::string>*) const { return "[]"; }
     std::string operator()(const LogLevel* level) const { return JsonQuote(kLogLevels[static_cast<size_t>(*level)]); }
@@ -192,6 +215,7 @@ std::string ConfigKey::Allowed() const {
       if (key.max == std::numeric_limits<int64_t>::max()) return fmt::format("a whole number from {}", key.min);
       return fmt::format("a whole number from {} to {}", key.min, key.max);
     }
+    std::string operator()(const bool*) const { return "true or false"; }
     std::string operator()(const std::vector<std::string>*) const { return "a list of texts"; }
     std::string operator()(const LogLevel*) const { return fmt::format("{}", fmt::join(kLogLevels, ", ")); }
   };

@@ -28,6 +28,11 @@ struct Config {
     int64_t threads = 0;
     int64_t context_length = 0;
     int64_t kv_cache_bytes = 0;
+    std::string placement = "auto";
+    std::string objective = "latency";
+    std::vector<std::string> devices;
+    bool deterministic = false;
+    bool cache_prefixes = true;
   };
   struct Log {
     LogLevel level = LogLevel::kInfo;
@@ -39,7 +44,7 @@ struct Config {
 
 struct ConfigKey {
   // What a key sets decides what it takes.
-  using Target = std::variant<std::string*, int64_t*, std::vector<std::string>*, LogLevel*>;
+  using Target = std::variant<std::string*, int64_t*, bool*, std::vector<std::string>*, LogLevel*>;
 
   std::string_view name;     // "server.port": section and key of lem.toml
   std::string_view meaning;  // one line for people

@@ -84,6 +84,7 @@ TEST_F(ConfigTest, SaysWhereAndWhatIsWrong) {
       {"[log]\nlevel = 'loud'\n", "f:2:9: ", "log.level is \"loud\"; allowed: debug, info, warning, error, off"},
       {"[log]\nlevel = 2026-11-22\n", "f:2:9: ", "log.level is a date"},
       {"[engine]\nkv_cache_bytes = -1\n", "f:2:18: ", "allowed: a whole number from 0"},
+      {"[engine]\ndeterministic = 1\n", "f:2:17: ", "deterministic is a whole number; allowed: true or false"},
       {"[server\n", "f:1:", ""},
   };
   for (const auto& c : kCases) {
@@ -104,6 +105,9 @@ TEST_F(ConfigTest, NamesTheVariableOrFlagThatIsWrong) {
   EXPECT_THAT(LoadConfig({}, bad).status().message(), StartsWith("--port: server.port is \"99999999999999999999\""));
   const ConfigFlag twice[] = {{"server.port", "--port", {"1", "2"}}};
   EXPECT_THAT(LoadConfig({}, twice).status().message(), HasSubstr("given 2 times"));
+  ::setenv("LEM_ENGINE_DETERMINISTIC", "yes", 1);
+  EXPECT_THAT(LoadConfig({}, {}).status().message(), HasSubstr("\"yes\"; allowed: true or false"));
+  ::unsetenv("LEM_ENGINE_DETERMINISTIC");
   const ConfigFlag models[] = {{"server.models", "--model", {"a", "b"}}};
   EXPECT_THAT(LoadConfig({}, models)->server.models, ElementsAre("a", "b"));
 }
@@ -116,6 +120,8 @@ TEST_F(ConfigTest, EveryKeyCanBeSetFromEachPlace) {
     if (std::holds_alternative<int64_t*>(target)) {
       word = fmt::to_string(key.max - 1);
       toml = word;
+    } else if (bool* const* flag = std::get_if<bool*>(&target)) {
+      word = toml = **flag ? "false" : "true";
     } else if (std::holds_alternative<LogLevel*>(target)) {
       word = "off";
       toml = "'off'";

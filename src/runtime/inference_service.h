@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,6 +10,7 @@
 
 #include "base/status.h"
 #include "request/request.h"
+#include "runtime/planning/plan_info.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
@@ -23,6 +25,7 @@ struct ModelInfo {
   std::string path;
   ModelState state = ModelState::kLoading;
   Status error;              // for kFailed
+  Status placement_error;    // why its requests stay on the CPU although they were placed elsewhere
   std::string architecture;  // "llama"
   std::string quantization;  // "Q4_1"
   uint64_t num_parameters = 0;
@@ -46,6 +49,25 @@ class Generation {
   // event loop). Called at once if events are waiting. Not called again before the queue has been drained by Poll.
   virtual void SetNotify(std::function<void()> notify) = 0;
   virtual void Cancel() = 0;
+  // How it was placed when it was submitted.
+  virtual PlanSummary plan() const { return {}; }
+};
+
+// A processor of this machine, as callers see it.
+struct DeviceInfo {
+  std::string id, kind, name, driver;  // kind: "cpu", "gpu" or "npu"
+  bool emulated = false;
+  bool in_use = false;     // a model is placed on it
+  bool compiling = false;  // requests are served elsewhere until it is done
+  Status health;           // why it is lost
+  uint64_t submissions = 0;
+  uint64_t memory_bytes = 0;  // of it that this process holds
+};
+
+// Bytes that were moved between memories.
+struct MovedBytes {
+  std::string device, direction, cause;
+  uint64_t bytes = 0;
 };
 
 // Numbers for /metrics, read at any time.
@@ -53,8 +75,14 @@ struct ServiceStats {
   uint64_t requests_total = 0, requests_failed = 0, requests_cancelled = 0;
   uint64_t prompt_tokens_total = 0, generated_tokens_total = 0;
   int32_t running = 0, waiting = 0;
+  uint64_t cached_tokens_total = 0;  // of prompt_tokens_total, whose keys and values existed
   uint64_t kv_blocks_total = 0, kv_blocks_used = 0;
+  uint64_t kv_blocks_cached = 0;  // beside those in use: given up when they are needed
   uint64_t steps_total = 0;
+  uint64_t handovers_total = 0;  // of answers to devices of other numerics
+  std::vector<MovedBytes> moved_bytes;
+  std::vector<PredictionStats> predictions;
+  std::map<std::string, double> joules_total;  // of finished generations, by source
 };
 
 class InferenceService {
@@ -73,6 +101,14 @@ class InferenceService {
   virtual Result<std::unique_ptr<Generation>> Submit(GenerateRequest request) = 0;
 
   virtual ServiceStats Stats() const = 0;
+  // Devices that models are placed on. Cheap.
+  virtual std::vector<DeviceInfo> DevicesInUse() const = 0;
+  // Every device of the machine. May take some tens of milliseconds.
+  virtual std::vector<DeviceInfo> Devices() const = 0;
+  // How requests are and were run, the latest first; the ways through the models that are open; the devices' timelines.
+  virtual std::vector<PlanInfo> Plans() const { return {}; }
+  virtual std::vector<RouteStatus> Routes() const { return {}; }
+  virtual std::vector<TraceSpan> Trace() const { return {}; }
   // Refuses new requests from now on; waits for running ones until `deadline`, then cancels them.
   virtual void Drain(Clock::time_point deadline) = 0;
 };

@@ -8,6 +8,7 @@
 
 #include "engine/engine.h"
 #include "runtime/inference_service.h"
+#include "scheduler/placement_search.h"
 
 namespace lem {
 
@@ -17,11 +18,24 @@ struct ModelSource {
 };
 
 struct LocalServiceOptions {
-  std::vector<ModelSource> models;  // at least one
-  int32_t num_threads = 0;          // of the compute pool; 0 = one a processor
-  EngineOptions engine;             // for every model
-  int64_t max_waiting = 1024;       // queued requests before new ones are refused
+  std::vector<ModelSource> models;   // at least one
+  int32_t num_threads = 0;           // of the compute pool; 0 = one a processor
+  EngineOptions engine;              // for every model; unless requests are placed by cost, its placement names devices
+  bool place_by_cost = false;        // each request goes where it is predicted to be best, and not to engine.placement
+  Goal goal = Goal::kLatency;        // of that
+  std::vector<std::string> devices;  // that it may use; empty = those of the profile that are worth it
+  std::filesystem::path profiles_folder;  // of this machine's profile and what was learned since; empty = none
+  std::filesystem::path cache_folder;     // for what devices compile; empty = none
+  int64_t max_waiting = 1024;             // queued requests before new ones are refused
 };
+
+// What a user says of placement: "auto" or a placement; an objective; devices that "auto" may use. Errors: as
+// ParsePlacement and ParseGoal; InvalidArgument for devices that are named beside a placement.
+struct PlacementChoice {
+  std::string placement = "auto", objective = "latency";
+  std::vector<std::string> devices;
+};
+Status SetPlacement(const PlacementChoice& choice, LocalServiceOptions& options);
 
 // Returns at once; models load in the background (InferenceService::Ready, WaitUntilLoaded).
 class LocalService : public InferenceService {
@@ -37,6 +51,11 @@ class LocalService : public InferenceService {
   bool Ready() const override;
   Result<std::unique_ptr<Generation>> Submit(GenerateRequest request) override;
   ServiceStats Stats() const override;
+  std::vector<DeviceInfo> DevicesInUse() const override;
+  std::vector<DeviceInfo> Devices() const override;
+  std::vector<PlanInfo> Plans() const override;
+  std::vector<RouteStatus> Routes() const override;
+  std::vector<TraceSpan> Trace() const override;
   void Drain(Clock::time_point deadline) override;
 
  private:

@@ -18,7 +18,8 @@ std::optional<int64_t> Scheduler::PositionOf(SequenceId id) const {
   return std::nullopt;
 }
 
-void Scheduler::Admit(std::vector<ModelCapacity>& capacity, std::vector<SequenceId>& admitted) {
+std::vector<SequenceId> Scheduler::Admit(std::vector<ModelCapacity> capacity) {
+  std::vector<SequenceId> admitted;
   std::vector<int64_t> num_running(static_cast<size_t>(num_models_), 0);
   for (const Running& r : running_) ++num_running[static_cast<size_t>(r.demand.model)];
   // A sequence that does not fit holds back the later ones of its model (no overtaking, so no starvation), but not
@@ -38,6 +39,12 @@ void Scheduler::Admit(std::vector<ModelCapacity>& capacity, std::vector<Sequence
     running_.push_back({*it, 0});
     it = waiting_.erase(it);
   }
+  return admitted;
+}
+
+void Scheduler::Skip(SequenceId id, int64_t num_tokens) {
+  const auto it = std::ranges::find(running_, id, [](const Running& r) { return r.demand.id; });
+  if (it != running_.end()) it->computed = num_tokens;
 }
 
 std::vector<StepRows> Scheduler::RowsFor(int32_t model, const ModelCapacity& capacity) const {
@@ -63,8 +70,6 @@ std::vector<StepRows> Scheduler::RowsFor(int32_t model, const ModelCapacity& cap
 
 Decision Scheduler::Next(const std::vector<ModelCapacity>& capacity) {
   Decision decision;
-  std::vector<ModelCapacity> room = capacity;
-  Admit(room, decision.admitted);
   for (int32_t i = 1; i <= num_models_; ++i) {
     const int32_t model = (last_model_ + i) % num_models_;
     decision.rows = RowsFor(model, capacity[static_cast<size_t>(model)]);

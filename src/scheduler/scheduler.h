@@ -37,8 +37,7 @@ struct StepRows {
 };
 
 struct Decision {
-  std::vector<SequenceId> admitted;  // allocate their blocks first
-  int32_t model = -1;                // whose step it is; -1 = nothing to run
+  int32_t model = -1;  // whose step it is; -1 = nothing to run
   std::vector<StepRows> rows;
 };
 
@@ -49,7 +48,12 @@ class Scheduler {
   void Enqueue(const SequenceDemand& demand);
   // Finished, cancelled or failed; also for a waiting one.
   void Remove(SequenceId id);
-  // capacity[model]; free_blocks counts what is free before this decision.
+  // Those that run from now on; their blocks are to be allocated before Next. capacity[model]; free_blocks counts what
+  // is free before.
+  std::vector<SequenceId> Admit(std::vector<ModelCapacity> capacity);
+  // An admitted one need not compute its first tokens: their keys and values exist. REQUIRES: less than its prompt; it
+  // has computed nothing yet.
+  void Skip(SequenceId id, int64_t num_tokens);
   Decision Next(const std::vector<ModelCapacity>& capacity);
   // The rows of the last decision were computed.
   void StepDone(const std::vector<StepRows>& rows);
@@ -66,7 +70,6 @@ class Scheduler {
     bool decoding() const { return computed >= demand.prompt_tokens; }
   };
 
-  void Admit(std::vector<ModelCapacity>& capacity, std::vector<SequenceId>& admitted);
   std::vector<StepRows> RowsFor(int32_t model, const ModelCapacity& capacity) const;
 
   const int32_t num_models_;

@@ -15,30 +15,46 @@ SequenceDemand Demand(SequenceId id, int64_t prompt, int64_t blocks, int32_t mod
   return {.id = id, .model = model, .prompt_tokens = prompt, .max_blocks = blocks};
 }
 
+Decision AdmitAndNext(Scheduler& scheduler, const std::vector<ModelCapacity>& capacity) {
+  scheduler.Admit(capacity);
+  return scheduler.Next(capacity);
+}
+
 TEST(SchedulerTest, AdmitsInOrderWhileBlocksLast) {
   Scheduler scheduler(1);
   scheduler.Enqueue(Demand(1, 4, 6));
   scheduler.Enqueue(Demand(2, 4, 6));  // does not fit beside 1
   scheduler.Enqueue(Demand(3, 4, 1));  // would fit, but may not overtake
-  EXPECT_EQ(scheduler.Next({kRoom}).admitted, std::vector<SequenceId>{1});
+  EXPECT_EQ(scheduler.Admit({kRoom}), std::vector<SequenceId>{1});
   EXPECT_EQ(scheduler.PositionOf(3), 1);
   scheduler.Remove(1);
-  EXPECT_EQ(scheduler.Next({kRoom}).admitted, (std::vector<SequenceId>{2, 3}));
+  EXPECT_EQ(scheduler.Admit({kRoom}), (std::vector<SequenceId>{2, 3}));
 }
 
 TEST(SchedulerTest, MixesDecodesWithPromptChunks) {
   Scheduler scheduler(1);
   scheduler.Enqueue(Demand(1, 5, 1));
   scheduler.Enqueue(Demand(2, 20, 2));
-  Decision step = scheduler.Next({kRoom});
+  Decision step = AdmitAndNext(scheduler, {kRoom});
   ASSERT_EQ(step.rows.size(), 2u);
   EXPECT_EQ(step.rows[0].num_tokens, 5);
   EXPECT_EQ(step.rows[1].num_tokens, 3);
   scheduler.StepDone(step.rows);
-  step = scheduler.Next({kRoom});
+  step = AdmitAndNext(scheduler, {kRoom});
   EXPECT_EQ(step.rows[0].id, 1u);  // decodes now
   EXPECT_EQ(step.rows[0].num_tokens, 1);
   EXPECT_EQ(step.rows[1].num_tokens, 7);
+}
+
+TEST(SchedulerTest, TokensThatAreKnownAreSkipped) {
+  Scheduler scheduler(1);
+  scheduler.Enqueue(Demand(1, 20, 2));
+  EXPECT_EQ(scheduler.Admit({kRoom}), std::vector<SequenceId>{1});
+  scheduler.Skip(1, 16);
+  const Decision step = scheduler.Next({kRoom});
+  EXPECT_EQ(step.rows[0].num_tokens, 4);
+  scheduler.StepDone(step.rows);
+  EXPECT_EQ(scheduler.Next({kRoom}).rows[0].num_tokens, 1) << "it decodes";
 }
 
 TEST(SchedulerTest, LimitsRowsWithLogits) {
@@ -46,19 +62,19 @@ TEST(SchedulerTest, LimitsRowsWithLogits) {
   SequenceDemand demand = Demand(1, 20, 2);
   demand.outputs_every_row = true;
   scheduler.Enqueue(demand);
-  EXPECT_EQ(scheduler.Next({kRoom}).rows[0].num_tokens, 4);
+  EXPECT_EQ(AdmitAndNext(scheduler, {kRoom}).rows[0].num_tokens, 4);
 }
 
 TEST(SchedulerTest, ModelsTakeTurns) {
   Scheduler scheduler(2);
   scheduler.Enqueue(Demand(1, 1, 1, 0));
   scheduler.Enqueue(Demand(2, 1, 1, 1));
-  EXPECT_EQ(scheduler.Next({kRoom, kRoom}).model, 0);
-  EXPECT_EQ(scheduler.Next({kRoom, kRoom}).model, 1);
-  EXPECT_EQ(scheduler.Next({kRoom, kRoom}).model, 0);
+  EXPECT_EQ(AdmitAndNext(scheduler, {kRoom, kRoom}).model, 0);
+  EXPECT_EQ(AdmitAndNext(scheduler, {kRoom, kRoom}).model, 1);
+  EXPECT_EQ(AdmitAndNext(scheduler, {kRoom, kRoom}).model, 0);
   scheduler.Remove(1);
   scheduler.Remove(2);
-  EXPECT_EQ(scheduler.Next({kRoom, kRoom}).model, -1);
+  EXPECT_EQ(AdmitAndNext(scheduler, {kRoom, kRoom}).model, -1);
 }
 
 // Whatever arrives: blocks are never over-committed, step limits hold, and everybody finishes.
@@ -86,12 +102,12 @@ TEST(SchedulerTest, RandomLoadIsServedWithinLimits) {
       std::vector<ModelCapacity> capacity{kRoom, kRoom};
       capacity[0].free_blocks = free_blocks[0];
       capacity[1].free_blocks = free_blocks[1];
-      const Decision decision = scheduler.Next(capacity);
-      for (const SequenceId id : decision.admitted) {
+      for (const SequenceId id : scheduler.Admit(capacity)) {
         free_blocks[static_cast<size_t>(sequences[id].model)] -= sequences[id].blocks;
       }
       ASSERT_GE(free_blocks[0], 0);
       ASSERT_GE(free_blocks[1], 0);
+      const Decision decision = scheduler.Next(capacity);
       int64_t tokens = 0;
       std::set<SequenceId> seen;
       for (const StepRows& row : decision.rows) {

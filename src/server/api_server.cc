@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "server/error_mapping.h"
+#include "server/plan_json.h"
 
 namespace lem {
 namespace {
@@ -44,7 +45,11 @@ http::Router ApiServer::MakeRouter() {
   http::Router router;
   openai_.AddRoutes(router);
   const http::RouteOptions quick{.run_on = http::RunOn::kIoThread};
-  router.Add("GET", "/health", [](const Request&) { return Response::Json(200, R"({"status":"ok"})"); }, quick);
+  router.Add("GET", "/health", [this](const Request&) { return HandleHealth(); }, quick);
+  router.Add("GET", "/lem/v1/devices", [this](const Request&) { return HandleDevices(); });
+  router.Add("GET", "/lem/v1/plans", [this](const Request&) { return Response::Json(200, PlansJson(service_)); });
+  router.Add("GET", "/lem/v1/trace",
+             [this](const Request&) { return Response::Json(200, ChromeTraceJson(service_.Trace())); });
   router.Add("GET", "/ready", [this](const Request&) { return HandleReady(); }, quick);
   router.Add("GET", "/metrics", [this](const Request&) {
     Response response = Response::Text(200, metrics_.Text(service_.Stats(), server_->num_connections()));
@@ -58,6 +63,44 @@ http::Router ApiServer::MakeRouter() {
     return Response::Json(200, writer.Take());
   });
   return router;
+}
+
+// The process is well as long as it answers; a lost device is told, for its work goes on elsewhere.
+http::Response ApiServer::HandleHealth() const {
+  const std::vector<DeviceInfo> devices = service_.DevicesInUse();
+  const std::vector<ModelInfo> models = service_.Models();
+  if (std::ranges::all_of(devices, [](const DeviceInfo& device) { return device.health.ok(); }) &&
+      std::ranges::all_of(models, [](const ModelInfo& model) { return model.placement_error.ok(); })) {
+    return http::Response::Json(200, R"({"status":"ok"})");
+  }
+  JsonWriter writer;
+  writer.BeginObject().Key("status").String("degraded").Key("lost_devices").BeginArray();
+  for (const DeviceInfo& device : devices) {
+    if (device.health.ok()) continue;
+    writer.BeginObject().Key("id").String(device.id).Key("error").String(device.health.message()).EndObject();
+  }
+  writer.EndArray().Key("misplaced_models").BeginArray();
+  for (const ModelInfo& model : models) {
+    if (model.placement_error.ok()) continue;
+    writer.BeginObject().Key("id").String(model.id).Key("error").String(model.placement_error.message()).EndObject();
+  }
+  writer.EndArray().EndObject();
+  return http::Response::Json(200, writer.Take());
+}
+
+http::Response ApiServer::HandleDevices() const {
+  JsonWriter writer;
+  writer.BeginObject().Key("devices").BeginArray();
+  for (const DeviceInfo& device : service_.Devices()) {
+    writer.BeginObject().Key("id").String(device.id).Key("kind").String(device.kind);
+    writer.Key("name").String(device.name).Key("driver").String(device.driver);
+    writer.Key("emulated").Bool(device.emulated).Key("in_use").Bool(device.in_use);
+    writer.Key("state").String(!device.health.ok() ? "lost" : device.compiling ? "compiling" : "ok");
+    if (!device.health.ok()) writer.Key("error").String(device.health.message());
+    writer.Key("submissions").UInt(device.submissions).Key("memory_bytes").UInt(device.memory_bytes).EndObject();
+  }
+  writer.EndArray().EndObject();
+  return http::Response::Json(200, writer.Take());
 }
 
 http::Response ApiServer::HandleReady() const {

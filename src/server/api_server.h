@@ -48,6 +48,8 @@ class ApiServer {
  private:
   http::Router MakeRouter();
   http::Response HandleReady() const;
+  http::Response HandleHealth() const;
+  http::Response HandleDevices() const;
 
   InferenceService& service_;
   Metrics metrics_;

@@ -97,6 +97,7 @@ class ApiServerTest : public testing::Test {
     EXPECT_EQ(events.back(), "[DONE]");
     events.pop_back();
     std::vector<JsonValue> chunks;
+    chunks.reserve(events.size());
     for (const std::string& event : events) chunks.push_back(Parsed(event));
     return chunks;
   }
@@ -403,7 +404,7 @@ TEST_F(ApiServerTest, ReadyFollowsTheModels) {
   const RawResponse loading = client.Request(Get("/ready"));
   EXPECT_EQ(loading.status, 503);
   EXPECT_EQ(Parsed(loading.body).at("models").at(0).at("state"), "loading");
-  EXPECT_EQ(client.Request(Get("/health")).status, 200);
+  EXPECT_EQ(client.Request(Get("/health")).body, R"({"status":"ok"})");
   const RawResponse early = client.Request(Post(kChat, ChatBody()));
   EXPECT_EQ(early.status, 503);
   EXPECT_EQ(Parsed(early.body).at("error").at("code"), "model_loading");
@@ -411,6 +412,31 @@ TEST_F(ApiServerTest, ReadyFollowsTheModels) {
   service_.SetState(ModelState::kFailed);
   EXPECT_THAT(client.Request(Get("/ready")).body, HasSubstr("cannot be loaded: broken"));
   EXPECT_THAT(client.Request(Post(kChat, ChatBody())).body, HasSubstr("cannot be loaded: broken"));
+}
+
+TEST_F(ApiServerTest, DevicesAndTheirLoss) {
+  RawClient client(port_);
+  const JsonValue devices = Parsed(client.Request(Get("/lem/v1/devices")).body).at("devices");
+  EXPECT_EQ(devices.at(0).at("id"), "gpu:0");
+  EXPECT_EQ(devices.at(0).at("kind"), "gpu");
+  EXPECT_EQ(devices.at(0).at("state"), "ok");
+  EXPECT_EQ(devices.at(1).at("id"), "cpu");
+  service_.SetDeviceHealth(Unavailable("device lost"));
+  const JsonValue health = Parsed(client.Request(Get("/health")).body);
+  EXPECT_EQ(health.at("status"), "degraded");
+  EXPECT_EQ(health.at("lost_devices").at(0).at("id"), "gpu:0");
+  EXPECT_EQ(health.at("lost_devices").at(0).at("error"), "device lost");
+  EXPECT_EQ(Parsed(client.Request(Get("/lem/v1/devices")).body).at("devices").at(0).at("state"), "lost");
+}
+
+TEST_F(ApiServerTest, HealthNamesModelsThatAreNotPlacedAsAskedFor) {
+  RawClient client(port_);
+  EXPECT_EQ(Parsed(client.Request(Get("/health")).body).at("status"), "ok");
+  service_.SetPlacementError(ResourceExhausted("tile does not fit"));
+  const JsonValue health = Parsed(client.Request(Get("/health")).body);
+  EXPECT_EQ(health.at("status"), "degraded");
+  EXPECT_EQ(health.at("misplaced_models").at(0).at("id"), "fake");
+  EXPECT_EQ(health.at("misplaced_models").at(0).at("error"), "tile does not fit");
 }
 
 TEST_F(ApiServerTest, FullQueueSaysWhenToComeBack) {
@@ -487,6 +513,7 @@ TEST_F(ApiServerTest, SlowReaderGetsEverything) {
 TEST_F(ApiServerTest, ManyAtOnceKeepApart) {
   service_.SetScript({.tokens = {'a', 'b', 'c', 'd'}, .token_time = milliseconds(3)});
   std::vector<std::thread> threads;
+  threads.reserve(16);
   std::atomic<int> num_right{0};
   for (int i = 0; i < 16; ++i) {
     threads.emplace_back([&, stream = i % 2 == 0] {

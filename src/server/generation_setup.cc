@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "text/chat_prompt.h"
+#include "text/tool_calls/generic_tools.h"
 
 namespace lem {
 namespace {
@@ -48,6 +49,7 @@ GenerateRequest MakeRequest(const GenerationContext& context, const RequestOptio
   request.max_tokens = options.max_tokens;
   request.sampling = options.sampling;
   request.ignore_end_tokens = options.ignore_end_tokens;
+  request.cache_salt = options.cache_salt;
   request.num_logprobs = options.num_logprobs;
   request.deadline = context.deadline;
   return request;
@@ -69,6 +71,25 @@ std::optional<RequestError> AddChoices(const GenerationContext& context, const R
   }
   setup.prompt_tokens += static_cast<int32_t>(request.prompt.size());
   return std::nullopt;
+}
+
+// True if the prompt ends with the tag that opens the reasoning: the template has written it.
+bool EndsInReasoning(const std::vector<TokenId>& prompt, const ToolFormat& format, const Tokenizer& tokenizer) {
+  if (format.reasoning.open.empty()) return false;
+  constexpr size_t kMaxTagTokens = 16;
+  const auto tail = std::span(prompt).last(std::min(prompt.size(), kMaxTagTokens));
+  std::string text = tokenizer.Decode(tail, SpecialTokens::kParse);
+  text.erase(text.find_last_not_of(" \t\r\n") + 1);
+  return text.ends_with(format.reasoning.open);
+}
+
+std::vector<std::string> NamesOf(const JsonArray& tools) {
+  std::vector<std::string> names;
+  for (const JsonValue& tool : tools) {
+    const auto& name = tool.at("function").at("name").as_string();
+    names.emplace_back(name.data(), name.size());
+  }
+  return names;
 }
 
 AnswerSetup MakeSetup(const RequestOptions& options, const ModelInfo& model) {
@@ -144,9 +165,10 @@ ParseResult<AnswerSetup> SetUpChat(const GenerationContext& context, const Model
                                   content_bytes, model.id, model.context_length),
                   param, "context_length_exceeded");
   }
+  const ToolFormat format = DetectToolFormat(*model.chat_template, *model.tokenizer);
   ChatTemplateInputs inputs;
-  inputs.messages = std::move(request.messages);
-  inputs.tools = std::move(request.tools);
+  inputs.messages = WithGenericTools(std::move(request.messages), request.tools, model.chat_template->tool_support());
+  inputs.tools = request.tools;
   inputs.extra = std::move(request.template_arguments);
   Result<std::vector<TokenId>> prompt = EncodeChat(*model.chat_template, *model.tokenizer, std::move(inputs));
   if (!prompt.ok()) {
@@ -158,7 +180,17 @@ ParseResult<AnswerSetup> SetUpChat(const GenerationContext& context, const Model
   if (auto error = CheckLimits(request.options, model, prompt->size(), param)) return tl::unexpected(*error);
   AnswerSetup setup = MakeSetup(request.options, model);
   std::ranges::copy(model.chat_template->end_markers(), std::back_inserter(setup.stop));
-  const GenerateRequest generate = MakeRequest(context, request.options, model, *std::move(prompt));
+  const bool starts_in_reasoning = EndsInReasoning(*prompt, format, *model.tokenizer);
+  auto grammar = CompileChatGrammar(context.grammars, {*model.tokenizer, format, starts_in_reasoning}, request);
+  if (!grammar) return tl::unexpected(grammar.error());
+  if (!request.tools.empty() || !format.reasoning.open.empty() || format.family == ToolFamily::kHarmony) {
+    AnswerParserOptions parser{NamesOf(request.tools)};
+    if (!request.parallel_tool_calls) parser.max_calls = 1;
+    parser.starts_in_reasoning = starts_in_reasoning;
+    setup.parsing = {format, std::move(parser)};
+  }
+  GenerateRequest generate = MakeRequest(context, request.options, model, *std::move(prompt));
+  generate.grammar = *std::move(grammar);
   if (auto error = AddChoices(context, request.options, generate, std::nullopt, param, setup)) {
     return tl::unexpected(*error);
   }
@@ -169,6 +201,8 @@ ParseResult<AnswerSetup> SetUpCompletion(const GenerationContext& context, const
                                          const CompletionRequest& request) {
   AnswerSetup setup = MakeSetup(request.options, model);
   setup.at_text_start = false;
+  auto grammar = CompileOutputGrammar(context.grammars, request.options.form);
+  if (!grammar) return tl::unexpected(grammar.error());
   // All prompts are checked before the first is queued.
   std::vector<std::vector<TokenId>> prompts;
   for (size_t i = 0; i < request.prompts.size(); ++i) {
@@ -184,6 +218,7 @@ ParseResult<AnswerSetup> SetUpCompletion(const GenerationContext& context, const
       echo = EchoOf(request.prompts[i], prompts[i], request.special_tokens, setup.with_logprobs, *model.tokenizer);
     }
     GenerateRequest generate = MakeRequest(context, request.options, model, std::move(prompts[i]));
+    generate.grammar = *grammar;
     generate.prompt_logprobs = request.echo && setup.with_logprobs;
     if (auto error = AddChoices(context, request.options, generate, echo, "prompt", setup)) {
       return tl::unexpected(*error);

@@ -6,12 +6,14 @@
 
 #include "api/text_request.h"
 #include "runtime/inference_service.h"
+#include "server/output_grammar.h"
 #include "server/served_answer.h"
 
 namespace lem {
 
 struct GenerationContext {
   InferenceService& service;
+  GrammarCache& grammars;
   std::string request_id;
   Clock::time_point deadline = Clock::time_point::max();
 };

@@ -41,6 +41,7 @@ std::string Metrics::Text(const ServiceStats& stats, size_t num_connections) {
   gauge("lem_http_connections", "Open connections", num_connections);
   counter("lem_generations_total", "Generations that were queued", stats.requests_total);
   counter("lem_generations_failed_total", "Generations that ended with an error", stats.requests_failed);
+  counter("lem_handovers_total", "Answers that moved to devices of other numerics", stats.handovers_total);
   counter("lem_generations_cancelled_total", "Generations whose client went or had enough", stats.requests_cancelled);
   gauge("lem_generations_running", "Generations that hold KV blocks", stats.running);
   gauge("lem_generations_waiting", "Generations in the queue", stats.waiting);
@@ -49,6 +50,35 @@ std::string Metrics::Text(const ServiceStats& stats, size_t num_connections) {
   counter("lem_engine_steps_total", "Steps of the engine", stats.steps_total);
   gauge("lem_kv_blocks", "KV cache blocks there are", stats.kv_blocks_total);
   gauge("lem_kv_blocks_used", "KV cache blocks in use", stats.kv_blocks_used);
+  gauge("lem_kv_blocks_cached", "KV cache blocks that hold known prompts and are in nobody's use",
+        stats.kv_blocks_cached);
+  counter("lem_cached_prompt_tokens_total", "Prompt tokens of finished generations that were not computed again",
+          stats.cached_tokens_total);
+  for (const MovedBytes& moved : stats.moved_bytes) {
+    const Counter metric =
+        registry_.AddCounter("lem_memory_moved_bytes_total", "Bytes moved between memories",
+                             {{"device", moved.device}, {"direction", moved.direction}, {"cause", moved.cause}});
+    metric.Increment(std::max(0.0, static_cast<double>(moved.bytes) - metric.value()));
+  }
+  for (const PredictionStats& known : stats.predictions) {
+    const MetricLabels labels{{"device", known.device}, {"phase", known.phase}};
+    const auto add_up = [&](std::string_view name, std::string_view help, double value) {
+      const Counter metric = registry_.AddCounter(name, help, labels);
+      metric.Increment(std::max(0.0, value - metric.value()));
+    };
+    add_up("lem_predicted_steps_total", "Parts of steps whose time was predicted and measured",
+           static_cast<double>(known.steps));
+    add_up("lem_step_measured_seconds_total", "Measured time of them", known.measured_seconds);
+    add_up("lem_step_predicted_seconds_total", "Predicted time of them", known.predicted_seconds);
+    registry_
+        .AddGauge("lem_prediction_error_ratio", "Mean of |predicted / measured - 1| over the latest of them", labels)
+        .Set(known.error);
+  }
+  for (const auto& [source, joules] : stats.joules_total) {
+    const Counter metric =
+        registry_.AddCounter("lem_energy_joules_total", "Energy of finished generations", {{"source", source}});
+    metric.Increment(std::max(0.0, joules - metric.value()));
+  }
   return registry_.Text();
 }
 

@@ -37,6 +37,12 @@ TEST(MetricsTest, CarriesOverWhatTheServiceCounts) {
   ServiceStats stats;
   stats.generated_tokens_total = 17;
   stats.kv_blocks_used = 4;
+  stats.predictions = {{"cpu", "decode", 12, 2.5, 2, 0.125}};
+  stats.joules_total = {{"package", 42}};
+  const std::string first = metrics.Text(stats, 0);
+  EXPECT_THAT(first, HasSubstr("lem_prediction_error_ratio{device=\"cpu\",phase=\"decode\"} 0.125\n"));
+  EXPECT_THAT(first, HasSubstr("lem_step_measured_seconds_total{device=\"cpu\",phase=\"decode\"} 2.5\n"));
+  EXPECT_THAT(first, HasSubstr("lem_energy_joules_total{source=\"package\"} 42\n"));
   EXPECT_THAT(metrics.Text(stats, 0),
               HasSubstr("# TYPE lem_generated_tokens_total counter\nlem_generated_tokens_total 17\n"));
   stats.generated_tokens_total = 20;

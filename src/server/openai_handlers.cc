@@ -82,8 +82,8 @@ void OpenAiHandlers::HandleChat(const http::Request& request, const http::Respon
     auto model = FindReadyModel(service_, chat->options.model);
     if (!model) return tl::unexpected(model.error());
     const RequestOptions options = chat->options;
-    auto setup =
-        SetUpChat({service_, request.request_id, DeadlineOf(request, request_timeout_)}, *model, *std::move(chat));
+    auto setup = SetUpChat({service_, grammars_, request.request_id, DeadlineOf(request, request_timeout_)}, *model,
+                           *std::move(chat));
     if (setup) setup->writer = openai::MakeChatWriter(MakeEnvelope("chatcmpl-", *model), options);
     return setup;
   };
@@ -98,8 +98,8 @@ void OpenAiHandlers::HandleCompletion(const http::Request& request, const http::
     if (!completion) return tl::unexpected(completion.error());
     auto model = FindReadyModel(service_, completion->options.model);
     if (!model) return tl::unexpected(model.error());
-    auto setup =
-        SetUpCompletion({service_, request.request_id, DeadlineOf(request, request_timeout_)}, *model, *completion);
+    auto setup = SetUpCompletion({service_, grammars_, request.request_id, DeadlineOf(request, request_timeout_)},
+                                 *model, *completion);
     if (setup) {
       setup->writer = openai::MakeCompletionWriter(MakeEnvelope("cmpl-", *model), completion->options,
                                                    static_cast<int32_t>(setup->choices.size()));

@@ -7,6 +7,7 @@
 #include "runtime/inference_service.h"
 #include "server/answer_loop.h"
 #include "server/metrics.h"
+#include "server/output_grammar.h"
 
 namespace lem {
 
@@ -31,6 +32,7 @@ class OpenAiHandlers {
   AnswerLoop& loop_;
   Metrics& metrics_;
   const std::chrono::milliseconds request_timeout_;
+  GrammarCache grammars_;
 };
 
 }  // namespace lem

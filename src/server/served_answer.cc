@@ -1,9 +1,11 @@
 #include "server/served_answer.h"
 
 #include <algorithm>
+#include <random>
 #include <utility>
 
 #include "http/sse.h"
+#include "server/plan_json.h"
 
 namespace lem {
 namespace {
@@ -33,13 +35,20 @@ ServedAnswer::ServedAnswer(AnswerLoop& loop, AnswerSetup setup, http::Responder 
       tokenizer_(*setup.tokenizer),
       with_logprobs_(setup.with_logprobs),
       at_text_start_(setup.at_text_start),
+      parsing_(std::move(setup.parsing)),
       received_at_(received_at) {
   usage_.prompt_tokens = setup.prompt_tokens;
+  std::vector<PlanSummary> plans;
+  plans.reserve(setup.choices.size());
+  for (const ChoiceSetup& choice : setup.choices) plans.push_back(choice.generation->plan());
+  plan_header_ = PlanHeader(plans);
   for (ChoiceSetup& choice : setup.choices) {
     choices_.push_back({.generation = std::move(choice.generation),
                         .echo = std::move(choice.echo),
                         .first_of_prompt = choice.first_of_prompt,
-                        .assembler = TextAssembler(tokenizer_, setup.stop, at_text_start_)});
+                        .assembler = TextAssembler(tokenizer_, setup.stop, at_text_start_,
+                                                   parsing_ ? parsing_->format.visible_tokens : std::vector<TokenId>()),
+                        .parser = parsing_ ? MakeAnswerParser(parsing_->format, parsing_->options) : nullptr});
   }
 }
 
@@ -71,7 +80,11 @@ void ServedAnswer::Begin() {
     self->client_gone_.store(true);
     self->loop_.Wake(self);
   });
-  if (writer_->is_stream()) stream_ = responder_.StartStream(200, http::SseHeaders());
+  if (writer_->is_stream()) {
+    http::Headers headers = http::SseHeaders();
+    AddPlanHeader(headers);
+    stream_ = responder_.StartStream(200, std::move(headers));
+  }
   Put(writer_->Begin());
   for (size_t i = 0; i < choices_.size(); ++i) {
     Choice& choice = choices_[i];
@@ -137,8 +150,20 @@ void ServedAnswer::HandleFinished(int32_t idx, const FinishedEvent& event) {
   }
   Choice& choice = choices_[static_cast<size_t>(idx)];
   if (choice.first_of_prompt) usage_.cached_tokens += event.usage.cached_tokens;
+  AddEnergy(event.usage);
   GiveOut(idx, choice.assembler.Finish(), /*at_end=*/true);
   EndChoice(idx, choice.assembler.stopped() ? FinishReason::kStop : event.reason);
+}
+
+// One source for the whole answer, or none.
+void ServedAnswer::AddEnergy(const Usage& usage) {
+  usage_.joules += usage.joules;
+  usage_.energy_source =
+      num_with_energy_++ == 0 || usage_.energy_source == usage.energy_source ? usage.energy_source : "unavailable";
+}
+
+void ServedAnswer::AddPlanHeader(http::Headers& headers) const {
+  if (!plan_header_.empty()) headers.Add("x-lem-plan", plan_header_);
 }
 
 void ServedAnswer::GiveOut(int32_t idx, std::string text, bool at_end) {
@@ -153,25 +178,75 @@ void ServedAnswer::GiveOut(int32_t idx, std::string text, bool at_end) {
   AnswerText piece{idx, std::move(text), {}};
   for (auto it = choice.pending.begin(); it != end; ++it) piece.tokens.push_back(std::move(it->token));
   choice.pending.erase(choice.pending.begin(), end);
+  if (choice.parser) return GiveOutParts(idx, choice.parser->Append(piece.text), std::move(piece.tokens));
   if (piece.text.empty() && piece.tokens.empty()) return;
   Put(writer_->Text(std::move(piece)));
 }
 
+// Log probabilities go with whatever their tokens became.
+void ServedAnswer::GiveOutParts(int32_t idx, AnswerParts parts, std::vector<AnswerToken> tokens) {
+  using Kind = AnswerPart::Kind;
+  Choice& choice = choices_[static_cast<size_t>(idx)];
+  for (AnswerPart& part : parts) {
+    switch (part.kind) {
+      case Kind::kText:
+        Put(writer_->Text({idx, std::move(part.text), std::exchange(tokens, {})}));
+        break;
+      case Kind::kReasoning:
+        ++usage_.reasoning_tokens;  // parts come token by token
+        Put(writer_->Reasoning(idx, part.text));
+        break;
+      case Kind::kCallBegin:
+        ++choice.num_tool_calls;
+        Put(writer_->ToolCall({idx, part.call, MakeCallId(), std::move(part.text), ""}));
+        break;
+      case Kind::kCallArguments:
+        Put(writer_->ToolCall({idx, part.call, "", "", std::move(part.text)}));
+        break;
+      case Kind::kCallEnd:
+        break;
+      case Kind::kNote:
+        choice.note += (choice.note.empty() ? "" : "; ") + part.text;
+        break;
+    }
+  }
+  if (!tokens.empty()) Put(writer_->Text({idx, "", std::move(tokens)}));
+}
+
+// Unique, not secret.
+std::string ServedAnswer::MakeCallId() const {
+  static constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+  thread_local std::mt19937_64 random{std::random_device{}()};
+  const bool is_short = parsing_->format.short_call_ids;
+  std::string id = is_short ? "" : "call_";
+  for (int i = is_short ? 9 : 24; i > 0; --i) id += kAlphabet[random() % kAlphabet.size()];
+  return id;
+}
+
 void ServedAnswer::EndChoice(int32_t idx, FinishReason reason) {
   Choice& choice = choices_[static_cast<size_t>(idx)];
+  if (choice.parser) {
+    const auto ending = reason == FinishReason::kLength ? AnswerParser::Ending::kCutOff : AnswerParser::Ending::kWhole;
+    GiveOutParts(idx, choice.parser->Finish(ending), {});
+  }
   choice.ended = true;
   choice.generation.reset();  // cancels it if a stop string ended the choice
   usage_.completion_tokens += choice.completion_tokens;
-  Put(writer_->EndChoice({idx, reason, choice.assembler.stop_string()}));
+  Put(writer_->EndChoice(
+      {idx, reason, choice.assembler.stop_string(), choice.num_tool_calls > 0, std::move(choice.note)}));
   if (++num_ended_ < choices_.size()) return;
   metrics_.ObserveAnswer(Clock::now() - received_at_);
+  // A choice that a stop string ended took energy that nobody counted to its end.
+  if (num_with_energy_ != choices_.size()) usage_.energy_source = "unavailable";
   WireMessages last = writer_->End(usage_);
   if (stream_) {
     Put(last);
     Flush();
     stream_->Finish();
   } else {
-    responder_.Send(http::Response::Json(200, std::move(last.front().data)));
+    http::Response response = http::Response::Json(200, std::move(last.front().data));
+    AddPlanHeader(response.headers);
+    responder_.Send(std::move(response));
   }
   End();
 }
@@ -231,6 +306,9 @@ AnswerToken ServedAnswer::Describe(const TokenEvent& event, std::string bytes) c
 }
 
 std::string ServedAnswer::VisibleText(const Choice& choice, TokenId token) const {
+  if (parsing_ && std::ranges::find(parsing_->format.visible_tokens, token) != parsing_->format.visible_tokens.end()) {
+    return tokenizer_.TokenText(token, SpecialTokens::kParse);
+  }
   // As the detokeniser does it: the first piece of a text may lose a leading space.
   if (at_text_start_ && choice.token_bytes == 0) return tokenizer_.Decode({&token, 1}, SpecialTokens::kAsText);
   return tokenizer_.TokenText(token, SpecialTokens::kAsText);

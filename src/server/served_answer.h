@@ -17,6 +17,7 @@
 #include "server/error_mapping.h"
 #include "server/metrics.h"
 #include "text/text_assembler.h"
+#include "text/tool_calls/answer_parser.h"
 
 namespace lem {
 
@@ -40,6 +41,12 @@ struct AnswerSetup {
   bool with_logprobs = false;
   bool at_text_start = true;  // see TextAssembler
   int32_t prompt_tokens = 0;  // of all prompts
+  // Of chats whose answers are taken apart: reasoning, text, calls of tools.
+  struct Parsing {
+    ToolFormat format;
+    AnswerParserOptions options;
+  };
+  std::optional<Parsing> parsing;
 };
 
 class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_from_this<ServedAnswer> {
@@ -62,6 +69,9 @@ class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_fr
     std::optional<EchoedPrompt> echo;
     bool first_of_prompt = true;
     TextAssembler assembler;
+    std::unique_ptr<AnswerParser> parser;  // null: everything is text
+    int32_t num_tool_calls = 0;
+    std::string note;
     int32_t completion_tokens = 0;
     bool ended = false;
     Clock::time_point last_token_at{};
@@ -82,7 +92,12 @@ class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_fr
   void HandleFinished(int32_t idx, const FinishedEvent& event);
   // What has become certain of a choice's text, with its tokens.
   void GiveOut(int32_t idx, std::string text, bool at_end);
+  // The same, taken apart.
+  void GiveOutParts(int32_t idx, AnswerParts parts, std::vector<AnswerToken> tokens);
+  std::string MakeCallId() const;
   void EndChoice(int32_t idx, FinishReason reason);
+  void AddEnergy(const Usage& usage);
+  void AddPlanHeader(http::Headers& headers) const;
   void Fail(const Status& status);
   // Cancels what still runs and lets the loop forget this answer.
   void End();
@@ -102,13 +117,16 @@ class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_fr
   const Tokenizer& tokenizer_;
   const bool with_logprobs_;
   const bool at_text_start_;
+  const std::optional<AnswerSetup::Parsing> parsing_;
   const Clock::time_point received_at_;
+  std::string plan_header_;
   std::atomic<bool> client_gone_{false};
 
   // Of the loop's thread alone.
   std::vector<Choice> choices_;
   Usage usage_;
   size_t num_ended_ = 0;
+  size_t num_with_energy_ = 0;  // choices whose energy usage_ has
   bool begun_ = false, ended_ = false, has_tokens_ = false;
   std::shared_ptr<http::EventStream> stream_;  // shared with the connection; null: the answer is one body
   std::string out_;                            // not yet written

@@ -14,6 +14,8 @@ namespace lem {
 
 static_assert(std::endian::native == std::endian::little, "GGUF blocks are little-endian");
 
+// NOLINTBEGIN(readability-identifier-naming): the names are those of the types in GGUF.
+
 // Types _0 and _1: blocks of 32. Element i < 16 is in the low nibble of qs[i], element i + 16 in the high nibble.
 struct [[gnu::packed]] BlockQ4_0 {  // value = d * (q - 8)
   uint16_t d;
@@ -90,6 +92,8 @@ struct [[gnu::packed]] BlockQ6_K {
   int8_t scales[16];
   uint16_t d;
 };
+
+// NOLINTEND(readability-identifier-naming)
 
 static_assert(sizeof(BlockQ4_0) == 18 && sizeof(BlockQ4_1) == 20 && sizeof(BlockQ5_0) == 22);
 static_assert(sizeof(BlockQ5_1) == 24 && sizeof(BlockQ8_0) == 34 && sizeof(BlockQ2_K) == 84);

@@ -192,7 +192,7 @@ class BpeTokenizer final : public VocabularyTokenizer {
 
 }  // namespace
 
-Result<std::unique_ptr<Tokenizer>> CreateBpeTokenizer(const TokenizerSpec& spec) {
+Result<std::unique_ptr<Tokenizer>> CreateBpeTokenizer(TokenizerSpec& spec) {
   LEM_ASSIGN_OR_RETURN(PreTokenizer pre_tokenizer, PreTokenizer::Create(spec.model == "gemma4" ? "gemma4" : spec.pre));
   const PreTokenizerTraits& traits = pre_tokenizer.traits();
   VocabularyDefaults defaults;

@@ -5,9 +5,10 @@
 namespace lem {
 namespace {
 
-uint32_t LoadUint32(const char* from) {
+// REQUIRES: at least 4 bytes.
+uint32_t LoadUint32(std::string_view from) {
   uint32_t value = 0;
-  std::memcpy(&value, from, sizeof value);
+  std::memcpy(&value, from.data(), sizeof value);
   return value;
 }
 
@@ -24,7 +25,7 @@ Result<Charsmap> Charsmap::Parse(std::string_view bytes) {
   if (bytes.size() < sizeof(uint32_t)) {
     return DataLoss("tokenizer.ggml.precompiled_charsmap has {} bytes; allowed: none or more than 4", bytes.size());
   }
-  const uint32_t trie_bytes = LoadUint32(bytes.data());
+  const uint32_t trie_bytes = LoadUint32(bytes);
   bytes.remove_prefix(sizeof(uint32_t));
   if (trie_bytes >= bytes.size()) {
     return DataLoss("tokenizer.ggml.precompiled_charsmap says its trie has {} bytes; only {} are left", trie_bytes,
@@ -37,7 +38,7 @@ Result<Charsmap> Charsmap::Parse(std::string_view bytes) {
 
 std::optional<uint32_t> Charsmap::Unit(size_t index) const {
   if (index >= trie_.size() / sizeof(uint32_t)) return std::nullopt;
-  return LoadUint32(trie_.data() + index * sizeof(uint32_t));
+  return LoadUint32(trie_.substr(index * sizeof(uint32_t)));
 }
 
 std::optional<Charsmap::Replacement> Charsmap::Longest(std::string_view text) const {

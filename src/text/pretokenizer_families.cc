@@ -137,14 +137,11 @@ constexpr std::string_view kAfmoeNames[] = {"afmoe"};
   "\uA76F\uA771-\uA787\uA78B-\uA78E\uAB70-\uABBF\uFB00-\uFB06\uFB13-\uFB17\uFF21-\uFF3A\uFF41-\uFF5A\U00010400-"      \
   "\U0001044F\U000104B0-\U000104D3\U000104D8-\U000104FB\U00010C80-\U00010CB2\U00010CC0-\U00010CF2\U000118A0-"         \
   "\U000118DF\U0001E900-\U0001E943"
-constexpr std::string_view kDeepSeekLlmRules[] = {R"([\r\n])",
-                                                  R"(\s?[)" LEM_DEEPSEEK_CASED R"(]+)",
-                                                  R"(\s?[!-/:-~)"
-                                                  "\uFF01-\uFF0F\uFF1A-\uFF5E\u2018-\u201F\u3000-\u3002"
-                                                  R"(]+)",
-                                                  R"(\s+$)",
-                                                  LEM_DEEPSEEK_HAN,
-                                                  R"(\p{N}+)"};
+constexpr std::string_view kDeepSeekLlmMarks = R"(\s?[!-/:-~)"
+                                               "\uFF01-\uFF0F\uFF1A-\uFF5E\u2018-\u201F\u3000-\u3002"
+                                               R"(]+)";
+constexpr std::string_view kDeepSeekLlmRules[] = {
+    R"([\r\n])", R"(\s?[)" LEM_DEEPSEEK_CASED R"(]+)", kDeepSeekLlmMarks, R"(\s+$)", LEM_DEEPSEEK_HAN, R"(\p{N}+)"};
 constexpr std::string_view kDeepSeekLlmNames[] = {"deepseek-llm"};
 
 constexpr std::string_view kDeepSeekCoderRules[] = {R"([\r\n])", R"(\s?\p{L}+)", R"(\s?\p{P}+)", LEM_DEEPSEEK_HAN,

@@ -85,7 +85,7 @@ class SpmTokenizer final : public VocabularyTokenizer {
 
 }  // namespace
 
-Result<std::unique_ptr<Tokenizer>> CreateSpmTokenizer(const TokenizerSpec& spec) {
+Result<std::unique_ptr<Tokenizer>> CreateSpmTokenizer(TokenizerSpec& spec) {
   LEM_ASSIGN_OR_RETURN(Vocabulary vocabulary,
                        Vocabulary::Create(spec, {.bos = 1, .eos = 2, .unknown = 0, .add_bos = true}));
   return std::unique_ptr<Tokenizer>(std::make_unique<SpmTokenizer>(std::move(vocabulary), spec));

@@ -4,14 +4,22 @@
 
 namespace lem {
 
-TextAssembler::TextAssembler(const Tokenizer& tokenizer, std::vector<std::string> stop_strings, bool at_text_start)
-    : detokenizer_(tokenizer, SpecialTokens::kAsText, at_text_start), stop_strings_(std::move(stop_strings)) {
+TextAssembler::TextAssembler(const Tokenizer& tokenizer, std::vector<std::string> stop_strings, bool at_text_start,
+                             std::vector<TokenId> visible)
+    : tokenizer_(&tokenizer),
+      detokenizer_(tokenizer, SpecialTokens::kAsText, at_text_start),
+      visible_(std::move(visible)),
+      stop_strings_(std::move(stop_strings)) {
   std::erase(stop_strings_, "");
 }
 
 std::string TextAssembler::Append(TokenId id) {
   if (stopped_) return "";
-  held_ += detokenizer_.Append(id);
+  if (std::ranges::find(visible_, id) != visible_.end()) {
+    held_ += detokenizer_.Finish() + tokenizer_->TokenText(id, SpecialTokens::kParse);
+  } else {
+    held_ += detokenizer_.Append(id);
+  }
   return Release(/*at_end=*/false);
 }
 

@@ -13,8 +13,10 @@ namespace lem {
 // must outlive it.
 class TextAssembler {
  public:
-  // Empty stop strings are ignored. at_text_start: see StreamingDetokenizer.
-  TextAssembler(const Tokenizer& tokenizer, std::vector<std::string> stop_strings, bool at_text_start);
+  // Empty stop strings are ignored. at_text_start: see StreamingDetokenizer. `visible`: control tokens whose names
+  // show.
+  TextAssembler(const Tokenizer& tokenizer, std::vector<std::string> stop_strings, bool at_text_start,
+                std::vector<TokenId> visible = {});
 
   // The text that has become certain by this token. After stopped() it is always empty.
   std::string Append(TokenId id);
@@ -29,7 +31,9 @@ class TextAssembler {
  private:
   std::string Release(bool at_end);
 
+  const Tokenizer* tokenizer_;
   StreamingDetokenizer detokenizer_;
+  std::vector<TokenId> visible_;
   std::vector<std::string> stop_strings_;
   std::string held_;  // text not given out yet
   std::string stop_string_;

@@ -65,12 +65,13 @@ struct TextSpan {
 
 class Tokenizer {
  public:
-  // Errors: InvalidArgument or DataLoss naming the key and both lengths when arrays disagree or ids are outside the
-  // vocabulary; Unimplemented for a model kind or pre-tokeniser name that is unknown. Of equal token texts or merges
-  // the first counts; merges may name texts that are no tokens.
+  // Errors: InvalidArgument or DataLoss naming the key and both lengths when arrays disagree; Unimplemented for a model
+  // kind or pre-tokeniser name that is unknown. Ids outside the vocabulary count as not stated. Of equal token texts or
+  // merges the first counts; merges may name texts that are no tokens.
   static Result<std::unique_ptr<Tokenizer>> Create(TokenizerSpec spec);
   virtual ~Tokenizer() = default;
 
+  // REQUIRES: text.size() < 2 GiB.
   virtual std::vector<TokenId> Encode(std::string_view text, SpecialTokens special, AddSpecial add) const = 0;
   // The spans as one text: ordinary tokens form across their borders, so the ids are those of the whole text encoded
   // with kParse, except that a control token is matched only where neighbouring kParse spans hold all of it.

@@ -212,6 +212,19 @@ TEST(TokenizerTest, DefaultsOfTheKind) {
   EXPECT_EQ(bpe->type_of(9), TokenType::kUndefined);
 }
 
+TEST(TokenizerTest, IdsOutsideTheVocabularyDoNotCount) {
+  TokenizerSpec spec = Spec("llama", {{"<unk>", kUnknown}, {"<s>", kControl}, {"</s>", kControl}});
+  spec.bos = 3;
+  spec.eos = -7;
+  spec.padding = 1 << 30;
+  spec.extra_end_tokens = {0, 3, -1};
+  const auto tokenizer = Create(std::move(spec));
+  EXPECT_EQ(tokenizer->bos(), 1) << "the default";
+  EXPECT_EQ(tokenizer->eos(), 2);
+  EXPECT_TRUE(tokenizer->IsEndOfGeneration(0));
+  EXPECT_FALSE(tokenizer->IsEndOfGeneration(3));
+}
+
 TEST(TokenizerTest, EmptyTokensGetANameAndTheFirstOfEqualsCounts) {
   const auto tokenizer = Create(Spec("gpt2", {{""}, {"a"}, {"a"}}));
   EXPECT_EQ(tokenizer->Find("[EMPTY_0]"), 0);
@@ -241,11 +254,6 @@ TEST(TokenizerTest, RefusesWhatDisagrees) {
   spec.scores = {1};
   EXPECT_THAT(Refusal(spec).message(), HasSubstr("scores has 1 entries for 2 tokens"));
   spec.scores.clear();
-  spec.eos = 2;
-  EXPECT_THAT(Refusal(spec).message(), HasSubstr("eos_token_id is 2; the vocabulary has 2 tokens"));
-  spec.eos = -7;
-  EXPECT_EQ(Refusal(spec).code(), StatusCode::kInvalidArgument);
-  spec.eos.reset();
   spec.add_bos = true;
   EXPECT_THAT(Refusal(spec).message(), HasSubstr("add_bos_token is true, but tokenizer.ggml.bos_token_id is not set"));
   spec.add_bos.reset();

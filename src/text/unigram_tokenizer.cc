@@ -139,7 +139,7 @@ class UnigramTokenizer final : public VocabularyTokenizer {
 
 }  // namespace
 
-Result<std::unique_ptr<Tokenizer>> CreateUnigramTokenizer(const TokenizerSpec& spec) {
+Result<std::unique_ptr<Tokenizer>> CreateUnigramTokenizer(TokenizerSpec& spec) {
   LEM_ASSIGN_OR_RETURN(Charsmap charsmap, Charsmap::Parse(spec.precompiled_charsmap));
   LEM_ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::Create(spec, {.eos = 1, .unknown = 2, .add_eos = true}));
   return std::unique_ptr<Tokenizer>(std::make_unique<UnigramTokenizer>(std::move(vocabulary), charsmap, spec));

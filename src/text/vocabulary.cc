@@ -1,9 +1,10 @@
 #include "text/vocabulary.h"
 
 #include <algorithm>
-#include <cctype>
 #include <limits>
 #include <random>
+
+#include "base/log.h"
 
 namespace lem {
 namespace {
@@ -57,18 +58,19 @@ uint64_t HashSeed() {
   return seed;
 }
 
-Result<Vocabulary> Vocabulary::Create(const TokenizerSpec& spec, const VocabularyDefaults& defaults) {
+Result<Vocabulary> Vocabulary::Create(TokenizerSpec& spec, const VocabularyDefaults& defaults) {
   Vocabulary out;
-  out.owner_ = spec.owner;
   LEM_TRY(out.LoadTokens(spec));
+  out.DropForeignIds(spec);
   LEM_TRY(out.LoadIds(spec, defaults));
   out.MarkEndOfGeneration(spec);
   out.ListSpecialTokens();
   out.MarkStripping(spec);
+  out.owner_ = spec.owner;
   return out;
 }
 
-Status Vocabulary::LoadTokens(const TokenizerSpec& spec) {
+Status Vocabulary::LoadTokens(TokenizerSpec& spec) {
   const size_t count = spec.tokens.size();
   if (count == 0 || count > static_cast<size_t>(std::numeric_limits<TokenId>::max() / 2)) {
     return InvalidArgument("tokenizer.ggml.tokens has {} tokens; allowed: 1 to {}", count,
@@ -80,8 +82,8 @@ Status Vocabulary::LoadTokens(const TokenizerSpec& spec) {
   if (!spec.token_types.empty() && spec.token_types.size() < count) {
     return DataLoss("tokenizer.ggml.token_type has {} entries for {} tokens", spec.token_types.size(), count);
   }
-  texts_ = spec.tokens;
-  scores_ = spec.scores;
+  texts_ = std::move(spec.tokens);
+  scores_ = std::move(spec.scores);
   index_.Reserve(count);
   attributes_.assign(count, attribute::kNormal);
   for (size_t i = 0; i < count; ++i) {
@@ -93,31 +95,29 @@ Status Vocabulary::LoadTokens(const TokenizerSpec& spec) {
   return OkStatus();
 }
 
-Status Vocabulary::CheckIds(const TokenizerSpec& spec) const {
+// Converters copy ids from configurations that other programs never look at, so some lie outside the vocabulary. They
+// count as not stated, as in llama.cpp.
+void Vocabulary::DropForeignIds(TokenizerSpec& spec) const {
   struct Named {
     std::string_view key;
-    std::optional<TokenId> id;
+    std::optional<TokenId>* id;
   };
   for (const auto& [key, id] :
-       {Named{"bos_token_id", spec.bos}, Named{"eos_token_id", spec.eos}, Named{"eot_token_id", spec.eot},
-        Named{"eom_token_id", spec.eom}, Named{"unknown_token_id", spec.unknown},
-        Named{"seperator_token_id", spec.separator}, Named{"padding_token_id", spec.padding},
-        Named{"mask_token_id", spec.mask}, Named{"fim_pre_token_id", spec.fim_prefix},
-        Named{"fim_suf_token_id", spec.fim_suffix}, Named{"fim_mid_token_id", spec.fim_middle},
-        Named{"fim_pad_token_id", spec.fim_padding}, Named{"fim_rep_token_id", spec.fim_repository},
-        Named{"fim_sep_token_id", spec.fim_separator}}) {
-    if (id && !Contains(*id)) {
-      return InvalidArgument("tokenizer.ggml.{} is {}; the vocabulary has {} tokens", key, *id, size());
-    }
+       {Named{"bos_token_id", &spec.bos}, Named{"eos_token_id", &spec.eos}, Named{"eot_token_id", &spec.eot},
+        Named{"eom_token_id", &spec.eom}, Named{"unknown_token_id", &spec.unknown},
+        Named{"seperator_token_id", &spec.separator}, Named{"padding_token_id", &spec.padding},
+        Named{"mask_token_id", &spec.mask}, Named{"fim_pre_token_id", &spec.fim_prefix},
+        Named{"fim_suf_token_id", &spec.fim_suffix}, Named{"fim_mid_token_id", &spec.fim_middle},
+        Named{"fim_pad_token_id", &spec.fim_padding}, Named{"fim_rep_token_id", &spec.fim_repository},
+        Named{"fim_sep_token_id", &spec.fim_separator}}) {
+    if (!*id || Contains(**id)) continue;
+    LogWarning("tokenizer.ggml.{} is {}, outside the vocabulary of {} tokens: ignored", key, **id, size());
+    id->reset();
   }
-  for (const TokenId id : spec.extra_end_tokens) {
-    if (!Contains(id)) return InvalidArgument("end token {} is outside the vocabulary of {} tokens", id, size());
-  }
-  return OkStatus();
+  std::erase_if(spec.extra_end_tokens, [this](TokenId id) { return !Contains(id); });
 }
 
 Status Vocabulary::LoadIds(const TokenizerSpec& spec, const VocabularyDefaults& defaults) {
-  LEM_TRY(CheckIds(spec));
   const auto choose = [this](std::optional<TokenId> stated, TokenId fallback) {
     return stated ? *stated : Contains(fallback) ? fallback : kNone;
   };

@@ -44,8 +44,9 @@ class Vocabulary {
  public:
   static constexpr TokenId kNone = -1;
 
-  // Errors: as Tokenizer::Create.
-  static Result<Vocabulary> Create(const TokenizerSpec& spec, const VocabularyDefaults& defaults);
+  // Moves tokens and scores out of `spec`, and resets its ids that lie outside the vocabulary. Errors: as
+  // Tokenizer::Create.
+  static Result<Vocabulary> Create(TokenizerSpec& spec, const VocabularyDefaults& defaults);
 
   TokenId size() const { return static_cast<TokenId>(texts_.size()); }
   bool Contains(TokenId id) const { return id >= 0 && id < size(); }
@@ -76,9 +77,9 @@ class Vocabulary {
   const std::vector<std::string_view>& texts() const { return texts_; }
 
  private:
-  Status LoadTokens(const TokenizerSpec& spec);
+  Status LoadTokens(TokenizerSpec& spec);
+  void DropForeignIds(TokenizerSpec& spec) const;
   Status LoadIds(const TokenizerSpec& spec, const VocabularyDefaults& defaults);
-  Status CheckIds(const TokenizerSpec& spec) const;
   TokenId ControlNamed(std::optional<TokenId> stated, std::initializer_list<std::string_view> names);
   void MarkEndOfGeneration(const TokenizerSpec& spec);
   void RemoveEnd(TokenId id, uint16_t new_attributes);

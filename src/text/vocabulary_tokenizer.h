@@ -74,10 +74,10 @@ inline constexpr std::string_view kEscapedSpace = "\u2581";
 // Every ' ' as U+2581.
 std::string EscapeSpaces(std::string_view text);
 
-// One function a kind; each takes the whole spec. Errors: as Tokenizer::Create.
-Result<std::unique_ptr<Tokenizer>> CreateBpeTokenizer(const TokenizerSpec& spec);
-Result<std::unique_ptr<Tokenizer>> CreateSpmTokenizer(const TokenizerSpec& spec);
-Result<std::unique_ptr<Tokenizer>> CreateUnigramTokenizer(const TokenizerSpec& spec);
-Result<std::unique_ptr<Tokenizer>> CreateWordPieceTokenizer(const TokenizerSpec& spec);
+// One function a kind; each may move parts out of the spec. Errors: as Tokenizer::Create.
+Result<std::unique_ptr<Tokenizer>> CreateBpeTokenizer(TokenizerSpec& spec);
+Result<std::unique_ptr<Tokenizer>> CreateSpmTokenizer(TokenizerSpec& spec);
+Result<std::unique_ptr<Tokenizer>> CreateUnigramTokenizer(TokenizerSpec& spec);
+Result<std::unique_ptr<Tokenizer>> CreateWordPieceTokenizer(TokenizerSpec& spec);
 
 }  // namespace lem

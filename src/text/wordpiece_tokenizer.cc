@@ -91,7 +91,7 @@ class WordPieceTokenizer final : public VocabularyTokenizer {
 
 }  // namespace
 
-Result<std::unique_ptr<Tokenizer>> CreateWordPieceTokenizer(const TokenizerSpec& spec) {
+Result<std::unique_ptr<Tokenizer>> CreateWordPieceTokenizer(TokenizerSpec& spec) {
   LEM_ASSIGN_OR_RETURN(
       Vocabulary vocabulary,
       Vocabulary::Create(spec, {.bos = 101, .unknown = 100, .separator = 102, .add_bos = true, .add_separator = true}));

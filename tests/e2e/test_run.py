@@ -123,3 +123,19 @@ def test_files_that_are_no_models_are_refused(lem, smollm2, tmp_path):
         result = lem("run", path, "hi", "--max-tokens", 1)
         assert result.returncode == 1, f"{name}: {result.stderr}"
         assert name in result.stderr and result.stdout == "", f"{name}: {result.stderr}"
+
+
+def test_schema_and_grammar_hold(lem, smollm2, tmp_path):
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}, "size": {"type": "integer",'
+                      ' "minimum": 0, "maximum": 99}}, "required": ["colour", "size"], "additionalProperties": false}')
+    result = lem("run", smollm2, "Describe a ball.", "--schema", schema, *GREEDY)
+    assert result.returncode == 0, result.stderr
+    answer = json.loads(result.stdout)
+    assert list(answer) == ["colour", "size"] and answer["colour"] in ("red", "blue") and 0 <= answer["size"] <= 99
+    grammar = tmp_path / "list.gbnf"
+    grammar.write_text('root ::= "- " ("yes" | "no") "!"')
+    assert lem("run", smollm2, "Say it.", "--grammar", grammar, *GREEDY).stdout in ("- yes!\n", "- no!\n")
+    schema.write_text('{"type": "nothing"}')
+    refused = lem("run", smollm2, "x", "--schema", schema)
+    assert refused.returncode != 0 and "nothing" in refused.stderr and str(schema) in refused.stderr

@@ -17,18 +17,25 @@ CONTEXT = 2048
 class Server:
     """A running `lem serve` with one model."""
 
-    def __init__(self, binary, model, log):
+    def __init__(self, binary, model, log, *arguments):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.process = subprocess.Popen([binary, "serve", "--model", str(model), "--port", str(self.port),
-                                         "--context-length", str(CONTEXT)], stdout=log, stderr=log)
+                                         "--context-length", str(CONTEXT), *arguments], stdout=log, stderr=log)
 
     def request(self, method, path, body=None, timeout=60):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         connection.request(method, path, json.dumps(body) if isinstance(body, dict) else body,
                            {"Content-Type": "application/json"})
         return connection, connection.getresponse()
+
+    def json(self, method, path, body=None):
+        connection, response = self.request(method, path, body)
+        answer = json.loads(response.read())
+        connection.close()
+        assert response.status == 200, answer
+        return answer
 
     def status(self, method, path, body=None):
         connection, response = self.request(method, path, body)

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "api/openai/shared_options.h"
+#include "api/openai/tools.h"
 
 namespace lem::openai {
 namespace {
@@ -130,48 +131,6 @@ void ReadMessages(ParameterFields& fields, ChatRequest& request) {
   }
 }
 
-void ReadTools(ParameterFields& fields, ChatRequest& request) {
-  (void)fields.Boolean("parallel_tool_calls");
-  const JsonArray* tools = fields.Array("tools");
-  for (size_t i = 0; tools != nullptr && i < tools->size(); ++i) {
-    const JsonValue& tool = (*tools)[i];
-    const auto* function = tool.is_object() ? tool.get_object().if_contains("function") : nullptr;
-    if (function != nullptr && function->is_object()) continue;
-    const std::string path = fmt::format("tools[{}]", i);
-    fields.Fail(path, "invalid_type",
-                fmt::format("{} has no function; allowed: {{\"type\": \"function\", \"function\": {{...}}}}", path));
-  }
-  bool use_tools = true;
-  if (const JsonValue* choice = fields.Find("tool_choice")) {
-    const auto* text = choice->if_string();
-    use_tools = text == nullptr || *text != "none";
-    if (text != nullptr && (*text == "none" || *text == "auto")) {
-      // Nothing forced.
-    } else if (choice->is_object() || (text != nullptr && *text == "required")) {
-      fields.Fail("tool_choice", "unsupported_value",
-                  "tool_choice forces a tool call, which is not supported yet; allowed: \"none\" or \"auto\"");
-    } else {
-      fields.FailValue("tool_choice", *choice, "\"none\" or \"auto\"");
-    }
-  }
-  if (tools != nullptr && use_tools) request.tools = *tools;
-}
-
-void ReadResponseFormat(ParameterFields& fields) {
-  const JsonObject* format = fields.Object("response_format");
-  if (format == nullptr) return;
-  JsonFields nested(*format, "response_format", fields.error());
-  const auto type = nested.String("type");
-  if (!type) {
-    nested.FailMissing("type", "\"text\"");
-  } else if (*type == "json_object" || *type == "json_schema") {
-    fields.Fail("response_format", "unsupported_value",
-                fmt::format("response_format of type \"{}\" is not supported yet; allowed: \"text\"", *type));
-  } else if (*type != "text") {
-    nested.FailValue("type", *nested.Find("type"), "\"text\"");
-  }
-}
-
 void ReadTemplateArguments(ParameterFields& fields, ChatRequest& request) {
   if (const JsonObject* arguments = fields.Object("chat_template_kwargs")) {
     for (const std::string_view reserved : kReservedTemplateVariables) {
@@ -211,7 +170,6 @@ ParseResult<ChatRequest> ParseChatRequest(const JsonValue& body) {
   ReadLogprobs(fields, request.options);
   ReadMessages(fields, request);
   ReadTools(fields, request);
-  ReadResponseFormat(fields);
   ReadTemplateArguments(fields, request);
   if (!error.ok()) return tl::unexpected(error.Take());
   return request;

@@ -35,7 +35,7 @@ void WriteLogprobs(const std::vector<AnswerToken>& tokens, JsonWriter& writer) {
 
 class ChatStreamWriter final : public AnswerWriter {
  public:
-  ChatStreamWriter(Envelope envelope, const RequestOptions& options)
+  ChatStreamWriter(const Envelope& envelope, const RequestOptions& options)
       : num_choices_(options.num_choices),
         include_usage_(options.include_usage),
         has_logprobs_(options.num_logprobs >= 0) {
@@ -60,8 +60,27 @@ class ChatStreamWriter final : public AnswerWriter {
     return {Chunk(text.choice, delta.text(), has_logprobs_ ? &text.tokens : nullptr, "null")};
   }
 
+  // Both names that clients read.
+  WireMessages Reasoning(int32_t choice, std::string_view text) override {
+    JsonWriter delta;
+    delta.BeginObject().Key("reasoning_content").String(text).Key("reasoning").String(text).EndObject();
+    return {Chunk(choice, delta.text(), nullptr, "null")};
+  }
+
+  WireMessages ToolCall(const AnswerToolCall& call) override {
+    JsonWriter delta;
+    delta.BeginObject().Key("tool_calls").BeginArray().BeginObject();
+    delta.Key("index").Int(call.call);
+    if (!call.id.empty()) delta.Key("id").String(call.id).Key("type").String("function");
+    delta.Key("function").BeginObject();
+    if (!call.id.empty()) delta.Key("name").String(call.name);
+    delta.Key("arguments").String(call.arguments).EndObject();
+    delta.EndObject().EndArray().EndObject();
+    return {Chunk(call.choice, delta.text(), nullptr, "null")};
+  }
+
   WireMessages EndChoice(const ChoiceEnd& end) override {
-    return {Chunk(end.choice, "{}", nullptr, JsonQuote(FinishReasonName(end.reason)))};
+    return {Chunk(end.choice, "{}", nullptr, JsonQuote(FinishReasonName(end)), end.note)};
   }
 
   WireMessages End(const Usage& usage) override {
@@ -79,7 +98,7 @@ class ChatStreamWriter final : public AnswerWriter {
 
  private:
   WireMessage Chunk(int32_t choice, std::string_view delta, const std::vector<AnswerToken>* tokens,
-                    std::string_view finish_reason) const {
+                    std::string_view finish_reason, std::string_view note = {}) const {
     JsonWriter writer;
     writer.BeginObject();
     writer.Key("index").Int(choice);
@@ -90,7 +109,9 @@ class ChatStreamWriter final : public AnswerWriter {
     } else {
       WriteLogprobs(*tokens, writer);
     }
-    writer.Key("finish_reason").Raw(finish_reason).EndObject();
+    writer.Key("finish_reason").Raw(finish_reason);
+    if (!note.empty()) writer.Key("lem_note").String(note);
+    writer.EndObject();
     return {fmt::format(R"({},"choices":[{}]{}}})", head_, writer.text(), include_usage_ ? R"(,"usage":null)" : ""),
             ""};
   }
@@ -118,8 +139,23 @@ class ChatBodyWriter final : public AnswerWriter {
     return {};
   }
 
+  WireMessages Reasoning(int32_t choice, std::string_view text) override {
+    choices_[static_cast<size_t>(choice)].reasoning += text;
+    return {};
+  }
+
+  WireMessages ToolCall(const AnswerToolCall& call) override {
+    std::vector<AnswerToolCall>& calls = choices_[static_cast<size_t>(call.choice)].calls;
+    if (!call.id.empty()) {
+      calls.push_back(call);
+    } else if (!calls.empty()) {
+      calls.back().arguments += call.arguments;
+    }
+    return {};
+  }
+
   WireMessages EndChoice(const ChoiceEnd& end) override {
-    choices_[static_cast<size_t>(end.choice)].reason = end.reason;
+    choices_[static_cast<size_t>(end.choice)].end = end;
     return {};
   }
 
@@ -127,21 +163,7 @@ class ChatBodyWriter final : public AnswerWriter {
     JsonWriter writer;
     BeginObject(envelope_, "chat.completion", writer);
     writer.Key("choices").BeginArray();
-    for (size_t i = 0; i < choices_.size(); ++i) {
-      writer.BeginObject();
-      writer.Key("index").UInt(i);
-      writer.Key("message").BeginObject();
-      writer.Key("role").String("assistant");
-      writer.Key("content").String(choices_[i].text);
-      writer.Key("refusal").Null().EndObject();
-      writer.Key("logprobs");
-      if (has_logprobs_) {
-        WriteLogprobs(choices_[i].tokens, writer);
-      } else {
-        writer.Null();
-      }
-      writer.Key("finish_reason").String(FinishReasonName(choices_[i].reason)).EndObject();
-    }
+    for (size_t i = 0; i < choices_.size(); ++i) WriteChoice(i, writer);
     writer.EndArray();
     WriteUsage(usage, writer.Key("usage"));
     writer.EndObject();
@@ -153,9 +175,51 @@ class ChatBodyWriter final : public AnswerWriter {
  private:
   struct Choice {
     std::string text;
+    std::string reasoning;
+    std::vector<AnswerToolCall> calls;
     std::vector<AnswerToken> tokens;
-    FinishReason reason = FinishReason::kStop;
+    ChoiceEnd end;
   };
+
+  void WriteChoice(size_t idx, JsonWriter& writer) const {
+    const Choice& choice = choices_[idx];
+    writer.BeginObject();
+    writer.Key("index").UInt(idx);
+    writer.Key("message");
+    WriteMessage(choice, writer);
+    writer.Key("logprobs");
+    if (has_logprobs_) {
+      WriteLogprobs(choice.tokens, writer);
+    } else {
+      writer.Null();
+    }
+    writer.Key("finish_reason").String(FinishReasonName(choice.end));
+    if (!choice.end.note.empty()) writer.Key("lem_note").String(choice.end.note);
+    writer.EndObject();
+  }
+
+  static void WriteMessage(const Choice& choice, JsonWriter& writer) {
+    writer.BeginObject();
+    writer.Key("role").String("assistant");
+    writer.Key("content");
+    if (choice.text.empty() && !choice.calls.empty()) {
+      writer.Null();
+    } else {
+      writer.String(choice.text);
+    }
+    if (!choice.reasoning.empty()) {
+      writer.Key("reasoning_content").String(choice.reasoning).Key("reasoning").String(choice.reasoning);
+    }
+    if (!choice.calls.empty()) {
+      writer.Key("tool_calls").BeginArray();
+      for (const AnswerToolCall& call : choice.calls) {
+        writer.BeginObject().Key("id").String(call.id).Key("type").String("function").Key("function").BeginObject();
+        writer.Key("name").String(call.name).Key("arguments").String(call.arguments).EndObject().EndObject();
+      }
+      writer.EndArray();
+    }
+    writer.Key("refusal").Null().EndObject();
+  }
 
   const Envelope envelope_;
   const bool has_logprobs_;
@@ -165,7 +229,7 @@ class ChatBodyWriter final : public AnswerWriter {
 }  // namespace
 
 std::unique_ptr<AnswerWriter> MakeChatWriter(Envelope envelope, const RequestOptions& options) {
-  if (options.stream) return std::make_unique<ChatStreamWriter>(std::move(envelope), options);
+  if (options.stream) return std::make_unique<ChatStreamWriter>(envelope, options);
   return std::make_unique<ChatBodyWriter>(std::move(envelope), options);
 }
 

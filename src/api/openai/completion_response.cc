@@ -84,7 +84,7 @@ void WriteLogprobs(const std::vector<AnswerToken>& tokens, const std::vector<siz
 
 class CompletionStreamWriter final : public AnswerWriter {
  public:
-  CompletionStreamWriter(Envelope envelope, const RequestOptions& options, int32_t num_choices)
+  CompletionStreamWriter(const Envelope& envelope, const RequestOptions& options, int32_t num_choices)
       : include_usage_(options.include_usage),
         has_logprobs_(options.num_logprobs >= 0),
         offsets_(static_cast<size_t>(num_choices)) {
@@ -108,7 +108,7 @@ class CompletionStreamWriter final : public AnswerWriter {
   }
 
   WireMessages EndChoice(const ChoiceEnd& end) override {
-    return {Chunk(end.choice, "", "null", JsonQuote(FinishReasonName(end.reason)))};
+    return {Chunk(end.choice, "", "null", JsonQuote(FinishReasonName(end)))};
   }
 
   WireMessages End(const Usage& usage) override {
@@ -181,7 +181,7 @@ class CompletionBodyWriter final : public AnswerWriter {
       } else {
         writer.Null();
       }
-      writer.Key("finish_reason").String(FinishReasonName(choice.reason)).EndObject();
+      writer.Key("finish_reason").String(FinishReasonName({.reason = choice.reason})).EndObject();
     }
     writer.EndArray();
     WriteUsage(usage, writer.Key("usage"));
@@ -209,7 +209,7 @@ class CompletionBodyWriter final : public AnswerWriter {
 
 std::unique_ptr<AnswerWriter> MakeCompletionWriter(Envelope envelope, const RequestOptions& options,
                                                    int32_t num_choices) {
-  if (options.stream) return std::make_unique<CompletionStreamWriter>(std::move(envelope), options, num_choices);
+  if (options.stream) return std::make_unique<CompletionStreamWriter>(envelope, options, num_choices);
   return std::make_unique<CompletionBodyWriter>(std::move(envelope), options, num_choices);
 }
 

@@ -41,7 +41,11 @@ void WriteUsage(const Usage& usage, JsonWriter& writer) {
   writer.Key("prompt_tokens_details").BeginObject();
   writer.Key("cached_tokens").Int(usage.cached_tokens).EndObject();
   writer.Key("completion_tokens_details").BeginObject();
-  writer.Key("reasoning_tokens").Int(0).EndObject();
+  writer.Key("reasoning_tokens").Int(usage.reasoning_tokens).EndObject();
+  const bool measured = usage.energy_source != "unavailable";
+  writer.Key("joules");
+  measured ? writer.Double(usage.joules) : writer.Null();
+  writer.Key("joules_source").String(usage.energy_source);
   writer.EndObject();
 }
 
@@ -55,6 +59,9 @@ void WriteLogprob(float logprob, JsonWriter& writer) {
   writer.Raw({buffer, static_cast<size_t>(end - buffer)});
 }
 
-std::string_view FinishReasonName(FinishReason reason) { return reason == FinishReason::kLength ? "length" : "stop"; }
+std::string_view FinishReasonName(const ChoiceEnd& end) {
+  if (end.reason == FinishReason::kLength) return "length";
+  return end.has_tool_calls ? "tool_calls" : "stop";
+}
 
 }  // namespace lem::openai

@@ -25,7 +25,7 @@ void BeginObject(const Envelope& envelope, std::string_view object, JsonWriter& 
 void WriteUsage(const Usage& usage, JsonWriter& writer);
 // A log probability: what has none is null, and what is impossible -9999, as OpenAI has it.
 void WriteLogprob(float logprob, JsonWriter& writer);
-// "stop" or "length".
-std::string_view FinishReasonName(FinishReason reason);
+// "stop", "length" or "tool_calls".
+std::string_view FinishReasonName(const ChoiceEnd& end);
 
 }  // namespace lem::openai

@@ -48,8 +48,6 @@ constexpr Row kParameters[] = {
     {On::kCompletions, {"parse_special", AnyBoolean{}}},
 };
 
-constexpr std::string_view kStructuredOutput = "structured output is not supported yet";
-
 struct UnsupportedRow {
   On on;
   UnsupportedParameter parameter;
@@ -63,14 +61,6 @@ constexpr UnsupportedRow kUnsupported[] = {
     {On::kChat, {"function_call", "\"none\"", "use tools and tool_choice"}},
     {On::kChat, {"web_search_options", "", "this server does not search the web"}},
     {On::kChat, {"verbosity", "\"medium\"", "ask for the length in the messages"}},
-    // Fails closed: an answer that ignored these would be free text where the client expects a form.
-    {On::kBoth, {"grammar", "\"\"", kStructuredOutput}},
-    {On::kBoth, {"json_schema", "{}", kStructuredOutput}},
-    {On::kBoth, {"guided_json", "", kStructuredOutput}},
-    {On::kBoth, {"guided_regex", "", kStructuredOutput}},
-    {On::kBoth, {"guided_choice", "", kStructuredOutput}},
-    {On::kBoth, {"guided_grammar", "", kStructuredOutput}},
-    {On::kBoth, {"structured_outputs", "", kStructuredOutput}},
 };
 
 bool IsOn(On on, Endpoint endpoint) { return on == On::kBoth || (on == On::kChat) == (endpoint == Endpoint::kChat); }

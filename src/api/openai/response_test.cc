@@ -39,7 +39,7 @@ Usage SomeUsage() {
 }
 constexpr std::string_view kUsage =
     R"({"prompt_tokens":5,"completion_tokens":2,"total_tokens":7,"prompt_tokens_details":{"cached_tokens":3},)"
-    R"("completion_tokens_details":{"reasoning_tokens":0}})";
+    R"("completion_tokens_details":{"reasoning_tokens":0},"joules":null,"joules_source":"unavailable"})";
 
 TEST(ChatResponseTest, StreamsChunks) {
   RequestOptions options;
@@ -70,6 +70,43 @@ TEST(ChatResponseTest, StreamsWithoutUsageUnlessAsked) {
   EXPECT_THAT(Data(writer->Fail({"server_error", "broke", "", "internal"})),
               testing::ElementsAre(
                   R"({"error":{"message":"broke","type":"server_error","param":null,"code":"internal"}})", "[DONE]"));
+}
+
+TEST(ChatResponseTest, StreamsReasoningAndCalls) {
+  RequestOptions options;
+  options.stream = true;
+  const auto writer = MakeChatWriter(kEnvelope, options);
+  EXPECT_THAT(Data(writer->Reasoning(0, "hm")),
+              testing::ElementsAre(ChatChunk(R"("choices":[{"index":0,"delta":{"reasoning_content":"hm",)"
+                                             R"("reasoning":"hm"},"logprobs":null,"finish_reason":null}])")));
+  EXPECT_THAT(Data(writer->ToolCall({0, 1, "call_x", "f", ""})),
+              testing::ElementsAre(ChatChunk(
+                  R"("choices":[{"index":0,"delta":{"tool_calls":[{"index":1,"id":"call_x","type":"function",)"
+                  R"("function":{"name":"f","arguments":""}}]},"logprobs":null,"finish_reason":null}])")));
+  EXPECT_THAT(Data(writer->ToolCall({0, 1, "", "", "{\"a"})),
+              testing::ElementsAre(ChatChunk(R"("choices":[{"index":0,"delta":{"tool_calls":[{"index":1,)"
+                                             R"("function":{"arguments":"{\"a"}}]},"logprobs":null,)"
+                                             R"("finish_reason":null}])")));
+  EXPECT_THAT(Data(writer->EndChoice({0, FinishReason::kStop, "", true, "repaired"})),
+              testing::ElementsAre(ChatChunk(R"("choices":[{"index":0,"delta":{},"logprobs":null,)"
+                                             R"("finish_reason":"tool_calls","lem_note":"repaired"}])")));
+}
+
+TEST(ChatResponseTest, WritesReasoningAndCalls) {
+  const auto writer = MakeChatWriter(kEnvelope, {});
+  (void)writer->Reasoning(0, "h");
+  (void)writer->Reasoning(0, "m");
+  (void)writer->ToolCall({0, 0, "c0", "f", ""});
+  (void)writer->ToolCall({0, 0, "", "", "{}"});
+  (void)writer->ToolCall({0, 1, "c1", "g", "{\"x\":1}"});
+  (void)writer->EndChoice({0, FinishReason::kStop, "", true, ""});
+  const std::string body = writer->End(SomeUsage()).front().data;
+  EXPECT_THAT(body, testing::HasSubstr(
+                        R"("message":{"role":"assistant","content":null,"reasoning_content":"hm","reasoning":"hm",)"
+                        R"("tool_calls":[{"id":"c0","type":"function","function":{"name":"f","arguments":"{}"}},)"
+                        R"({"id":"c1","type":"function","function":{"name":"g","arguments":"{\"x\":1}"}}],)"
+                        R"("refusal":null})"));
+  EXPECT_THAT(body, testing::HasSubstr(R"("finish_reason":"tool_calls")"));
 }
 
 TEST(ChatResponseTest, WritesOneBody) {

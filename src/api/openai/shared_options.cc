@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "api/openai/output_form.h"
+
 namespace lem::openai {
 namespace {
 
@@ -117,7 +119,9 @@ RequestOptions ReadSharedOptions(ParameterFields& fields) {
   if (const auto n = fields.Integer("n")) options.num_choices = static_cast<int32_t>(*n);
   if (const auto max_tokens = fields.Integer("max_tokens")) options.max_tokens = static_cast<int32_t>(*max_tokens);
   options.ignore_end_tokens = fields.Boolean("ignore_eos").value_or(false);
+  if (const auto salt = fields.String("cache_salt")) options.cache_salt = *salt;
   ReadStreaming(fields, options);
+  options.form = ReadOutputForm(fields);
   RefuseUnsupported(fields);
   return options;
 }

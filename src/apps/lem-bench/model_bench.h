@@ -21,6 +21,7 @@ struct ModelBenchOptions {
   std::vector<int64_t> prefill_sizes;  // tokens of a prompt; at least 1 each
   std::vector<int64_t> decode_sizes;   // tokens of an answer; at least 1 each
   int64_t depth = 0;                   // tokens in the context before an answer begins
+  int64_t batch = 1;                   // sequences that answer at a time; their prompts are computed one by one
   int32_t num_runs = 5;                // of each test, the tests taking turns; at least 1
 };
 
@@ -28,6 +29,7 @@ struct ModelBenchResult {
   std::string test;  // "prefill" or "decode"
   int64_t num_tokens = 0;
   int64_t depth = 0;
+  int64_t batch = 1;
   std::vector<double> seconds;  // of each run
 
   // From the fastest run: on a shared machine everything else measures the neighbours.
@@ -52,15 +54,18 @@ class ModelBench {
 
   // Wall time of a prompt of `num_tokens`, logits of its last token included.
   Result<double> TimePrefill(int64_t num_tokens);
-  // Wall time of `num_tokens` steps of one token after `depth` others (at least one), each chosen greedily.
+  // Wall time of `num_tokens` steps of one token for each of `batch` sequences after `depth` others (at least one),
+  // each chosen greedily.
   Result<double> TimeDecode(int64_t num_tokens, int64_t depth);
-  // Starts sequence kSequence with a prompt of arbitrary tokens.
-  void Begin(int64_t prompt_tokens, int64_t answer_tokens);
-  // Its next `num_tokens` tokens, in steps of at most `tokens_per_step`.
-  Status Compute(int64_t num_tokens, int64_t tokens_per_step);
+  // Starts a sequence with a prompt of arbitrary tokens.
+  void Begin(SequenceId id, int64_t prompt_tokens, int64_t answer_tokens);
+  // The next `num_tokens` tokens of each sequence below `num_sequences`, in steps of at most `tokens_per_step` a
+  // sequence.
+  Status Compute(SequenceId first, int64_t num_sequences, int64_t num_tokens, int64_t tokens_per_step);
 
   const ModelBenchOptions options_;
   ThreadPool pool_;
+  std::unique_ptr<MemoryManager> memory_;
   DeviceRegistry devices_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<Engine> engine_;

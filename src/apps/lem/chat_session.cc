@@ -71,6 +71,7 @@ Result<Answer> ChatSession::Generate(std::vector<TokenId> prompt, bool at_text_s
   request.prompt = std::move(prompt);
   request.max_tokens = options_.max_tokens;
   request.sampling = options_.sampling;
+  request.grammar = options_.grammar;
   LEM_ASSIGN_OR_RETURN(const std::unique_ptr<Generation> generation, service_.Submit(std::move(request)));
   Bell bell;
   generation->SetNotify([&bell] { bell.Ring(); });
@@ -97,6 +98,7 @@ Result<Answer> ChatSession::Generate(std::vector<TokenId> prompt, bool at_text_s
       emit(assembler.Finish());
       answer.reason = assembler.stopped() ? FinishReason::kStop : finished->reason;
       answer.usage = finished->usage;
+      answer.plan = generation->plan();
       generation->SetNotify(nullptr);
       if (answer.reason == FinishReason::kError) return finished->status;
       return answer;

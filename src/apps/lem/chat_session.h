@@ -16,12 +16,14 @@ struct AnswerOptions {
   SamplingParams sampling;
   int32_t max_tokens = -1;
   std::vector<std::string> stop;
+  std::shared_ptr<const Grammar> grammar;  // what every answer must be; null = anything
 };
 
 struct Answer {
   std::string text;
   FinishReason reason = FinishReason::kStop;
   Usage usage;
+  PlanSummary plan;
 };
 
 // Not thread-safe.
@@ -31,6 +33,7 @@ class ChatSession {
   static Result<std::unique_ptr<ChatSession>> Create(LocalServiceOptions options);
 
   const ModelInfo& model() const { return model_; }
+  const LocalService& service() const { return service_; }
   AnswerOptions& options() { return options_; }
   const std::string& system() const { return system_; }
   // Replaces the system prompt and begins anew.

@@ -20,6 +20,8 @@ void RegisterRm(CLI::App& app, Action& action);
 void RegisterRun(CLI::App& app, Action& action);
 void RegisterTokenize(CLI::App& app, Action& action);  // also detokenize
 void RegisterServe(CLI::App& app, Action& action);
+void RegisterProfile(CLI::App& app, Action& action);
+void RegisterExplain(CLI::App& app, Action& action);
 void RegisterDoctor(CLI::App& app, Action& action);
 
 // The exit code for `status`; if it is an error, says so on stderr as "lem: message".

@@ -2,17 +2,20 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <memory>
+#include <thread>
 
 #include "apps/lem/commands.h"
 #include "apps/lem/terminal.h"
 #include "base/cpu_info.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "base/thread_pool.h"
-#include "device/cpu/cpu_device.h"
+#include "device/machine.h"
 #include "runtime/store/model_store.h"
+#include "telemetry/power_probe.h"
 
 namespace lem {
 namespace {
@@ -26,7 +29,8 @@ struct Finding {
 struct Report {
   CpuInfo cpu = GetCpuInfo();
   MemoryInfo memory = GetMemoryInfo();
-  DeviceCaps device;
+  DeviceListing devices;
+  std::vector<PowerReading> power;
   std::filesystem::path models_folder;
   uint64_t disk_free_bytes = 0;
   size_t num_models = 0;
@@ -55,6 +59,18 @@ uint64_t FreeBytes(std::filesystem::path folder) {
   return static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
 }
 
+// Power now: counters need two reads, and a tenth of a second between gives watts to about a percent.
+std::vector<PowerReading> ReadPower() {
+  PowerProbe probe = PowerProbe::Open();
+  std::vector<PowerReading> readings = probe.Read(std::chrono::steady_clock::now());
+  const bool has_source = std::any_of(readings.begin(), readings.end(), [](const PowerReading& reading) {
+    return reading.source != PowerSource::kUnavailable;
+  });
+  if (!has_source) return readings;
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  return probe.Read(std::chrono::steady_clock::now());
+}
+
 void FindMissing(Report& report) {
   const CpuInfo& cpu = report.cpu;
   if (!cpu.avx2) {
@@ -67,7 +83,7 @@ void FindMissing(Report& report) {
         {"the processor has AMX but the kernel does not permit it", "nothing yet: this version has no AMX kernels"});
   }
   if (std::getenv("LEM_ISA") != nullptr) {
-    report.findings.push_back({fmt::format("LEM_ISA is set: kernels are '{}'", report.device.driver),
+    report.findings.push_back({fmt::format("LEM_ISA is set: kernels are '{}'", BestKernelTable().name),
                                "slower than the best kernels if it names a lower instruction set"});
   }
   if (cpu.num_cpus == 1) report.findings.push_back({"this process may use one processor", "half the speed of two"});
@@ -89,8 +105,8 @@ void FindMissing(Report& report) {
 
 Result<Report> Examine() {
   Report report;
-  ThreadPool pool(1);
-  report.device = MakeCpuDevice(pool, BestKernelTable())->caps();
+  report.devices = ListDevices(BestKernelTable());
+  report.power = ReadPower();
   LEM_ASSIGN_OR_RETURN(const std::unique_ptr<ModelStore> store, ModelStore::Open());
   report.models_folder = store->models_folder();
   LEM_ASSIGN_OR_RETURN(const std::vector<StoredModel> models, store->List());
@@ -112,12 +128,27 @@ void PrintJson(const Report& r) {
       .Key("features")
       .BeginArray();
   for (const std::string& feature : r.cpu.FeatureNames()) out.String(feature);
-  out.EndArray().Key("kernels").String(r.device.driver).EndObject();
+  out.EndArray().Key("kernels").String(BestKernelTable().name).EndObject();
   out.Key("memory").BeginObject().Key("total_bytes").UInt(r.memory.total_bytes);
   out.Key("available_bytes").UInt(r.memory.available_bytes).EndObject();
-  out.Key("devices").BeginArray().BeginObject().Key("id").String(r.device.id).Key("kind").String("cpu");
-  out.Key("name").String(r.device.name).Key("driver").String(r.device.driver);
-  out.Key("emulated").Bool(r.device.emulated).EndObject().EndArray();
+  out.Key("devices").BeginArray();
+  for (const DeviceCaps& device : r.devices.devices) {
+    out.BeginObject().Key("id").String(device.id).Key("kind").String(DeviceKindName(device.kind));
+    out.Key("name").String(device.name).Key("driver").String(device.driver);
+    out.Key("emulated").Bool(device.emulated).EndObject();
+  }
+  out.EndArray().Key("missing_devices").BeginArray();
+  for (const std::string& missing : r.devices.missing) out.String(missing);
+  out.EndArray().Key("power_sources").BeginArray();
+  for (const PowerReading& power : r.power) {
+    out.BeginObject().Key("id").String(power.id).Key("covers").String(power.covers);
+    out.Key("source").String(PowerSourceName(power.source));
+    if (power.watts) out.Key("watts").Double(*power.watts);
+    if (!power.part_of.empty()) out.Key("part_of").String(power.part_of);
+    if (!power.why_unavailable.empty()) out.Key("why_unavailable").String(power.why_unavailable);
+    out.EndObject();
+  }
+  out.EndArray();
   out.Key("store").BeginObject().Key("folder").String(r.models_folder.string());
   out.Key("models").UInt(r.num_models).Key("free_bytes").UInt(r.disk_free_bytes).EndObject();
   out.Key("findings").BeginArray();
@@ -132,12 +163,24 @@ void PrintText(const Report& r) {
   PrintLine(stdout, fmt::format("lem        {}", LEM_VERSION));
   PrintLine(stdout, fmt::format("processor  {}, {} usable", r.cpu.brand, r.cpu.num_cpus));
   PrintLine(stdout, fmt::format("features   {}", fmt::join(r.cpu.FeatureNames(), " ")));
-  PrintLine(stdout, fmt::format("kernels    {}", r.device.driver));
+  PrintLine(stdout, fmt::format("kernels    {}", BestKernelTable().name));
   PrintLine(stdout, fmt::format("memory     {}, {} available", FormatBytes(r.memory.total_bytes),
                                 FormatBytes(r.memory.available_bytes)));
   PrintLine(stdout, fmt::format("models     {} in {}, {} free", r.num_models, r.models_folder.string(),
                                 FormatBytes(r.disk_free_bytes)));
-  PrintLine(stdout, "GPU, NPU   not used by this version");
+  for (const DeviceCaps& device : r.devices.devices) {
+    PrintLine(stdout, fmt::format("device     {}: {}, {}{}", device.id, device.name, device.driver,
+                                  device.emulated ? ", emulated" : ""));
+  }
+  for (const std::string& missing : r.devices.missing) PrintLine(stdout, fmt::format("no device  {}", missing));
+  for (const PowerReading& power : r.power) {
+    if (power.source == PowerSource::kUnavailable) {
+      PrintLine(stdout, fmt::format("no power   {}: {}, {}", power.id, power.covers, power.why_unavailable));
+    } else {
+      PrintLine(stdout, fmt::format("power      {}: {}, {}{}", power.id, power.covers, PowerSourceName(power.source),
+                                    power.watts ? fmt::format(", {:.1f} W", *power.watts) : ""));
+    }
+  }
   if (r.findings.empty()) PrintLine(stdout, "\nNothing is missing.");
   for (const Finding& finding : r.findings)
     PrintLine(stdout, fmt::format("\n! {}\n  cost: {}", finding.what, finding.cost));

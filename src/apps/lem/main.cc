@@ -2,6 +2,8 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 #include <csignal>
+#include <cstdio>
+#include <exception>
 #include <optional>
 
 #include "apps/lem/commands.h"
@@ -39,6 +41,8 @@ int Main(int argc, char** argv) {
   RegisterRun(app, action);
   RegisterTokenize(app, action);
   RegisterServe(app, action);
+  RegisterProfile(app, action);
+  RegisterExplain(app, action);
   RegisterDoctor(app, action);
   try {
     app.parse(argc, argv);
@@ -62,4 +66,11 @@ int Finish(const Status& status) {
 
 }  // namespace lem
 
-int main(int argc, char** argv) { return lem::Main(argc, argv); }
+int main(int argc, char** argv) {
+  try {
+    return lem::Main(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "lem: %s\n", error.what());
+    return 1;
+  }
+}

@@ -11,6 +11,7 @@
 #include "apps/lem/commands.h"
 #include "apps/lem/model_argument.h"
 #include "apps/lem/terminal.h"
+#include "base/file.h"
 #include "http/signals.h"
 #include "http/uri.h"
 #include "runtime/config.h"
@@ -34,6 +35,10 @@ constexpr ServeFlag kConfigFlags[] = {
     {"--threads", "engine.threads"},
     {"--context-length", "engine.context_length"},
     {"--kv-cache-bytes", "engine.kv_cache_bytes"},
+    {"--placement", "engine.placement"},
+    {"--objective", "engine.objective"},
+    {"--device", "engine.devices"},
+    {"--deterministic", "engine.deterministic"},
     {"--log-level", "log.level"},
 };
 
@@ -168,6 +173,10 @@ Status Serve(const ServeFlags& flags) {
   service_options.num_threads = static_cast<int32_t>(config.engine.threads);
   service_options.engine.context_length = config.engine.context_length;
   service_options.engine.kv_cache_bytes = static_cast<uint64_t>(config.engine.kv_cache_bytes);
+  LEM_TRY(SetPlacement({config.engine.placement, config.engine.objective, config.engine.devices}, service_options));
+  service_options.engine.deterministic = config.engine.deterministic;
+  service_options.engine.cache_prefixes = config.engine.cache_prefixes;
+  service_options.cache_folder = CacheDir();
   ApiServerOptions server_options;
   server_options.http.max_connections = static_cast<size_t>(config.server.max_connections);
 
@@ -192,6 +201,7 @@ Status Serve(const ServeFlags& flags) {
   });
   server.Drain(std::chrono::steady_clock::now() + kDrainTime);
   drained.store(true);
+  // NOLINTNEXTLINE(bugprone-bad-signal-to-kill-thread): every thread blocks it; it only ends the wait above.
   ::pthread_kill(impatience.native_handle(), SIGTERM);
   impatience.join();
   return load_watch.Join();
@@ -204,9 +214,15 @@ void RegisterServe(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("serve", "Serve models over HTTP (OpenAI's API)");
   for (const ServeFlag& flag : kConfigFlags) {
     const auto key = std::ranges::find(ConfigKeys(), std::string_view(flag.key), &ConfigKey::name);
+    Config scratch;
+    if (std::holds_alternative<bool*>(key->target(scratch))) {
+      std::vector<std::string>& values = flags->values[flag.name];
+      command->add_flag_callback(flag.name, [&values] { values = {"true"}; }, std::string(key->meaning));
+      continue;
+    }
     CLI::Option* option = command->add_option(flag.name, flags->values[flag.name], std::string(key->meaning));
     option->allow_extra_args(false);
-    if (flag.key != std::string_view("server.models")) option->expected(1);
+    if (!std::holds_alternative<std::vector<std::string>*>(key->target(scratch))) option->expected(1);
   }
   command->add_option("--config", flags->config_file, "Configuration file, instead of lem.toml in the usual place");
   command->add_flag("--allow-remote", flags->allow_remote,

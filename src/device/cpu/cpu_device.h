@@ -9,7 +9,9 @@
 
 namespace lem {
 
-// `pool` and `kernels` must outlive the device. Submit is called from one thread at a time (the pool's rule).
-std::unique_ptr<Device> MakeCpuDevice(ThreadPool& pool, const KernelTable& kernels);
+// `pool`, `kernels` and `memory` must outlive the device. Submit is called from one thread at a time (the pool's rule).
+// memory: where weights are repacked to for speed; null: they are used as they are stored, with the same bits.
+std::unique_ptr<Device> MakeCpuDevice(ThreadPool& pool, const KernelTable& kernels, MemoryManager* memory = nullptr);
+DeviceCaps CpuDeviceCaps(const KernelTable& kernels);
 
 }  // namespace lem

@@ -8,96 +8,34 @@
 #include <cstring>
 #include <random>
 
+#include "device/cpu/lane_weights.h"
 #include "device/reference.h"
+#include "device/testing/tiny_graph.h"
 #include "memory/kv_block_pool.h"
 
 namespace lem {
 namespace {
 
-struct TinyModel {
-  Graph graph;
-  WeightTable table;
-  std::vector<WeightHandle> handles;
-  BoundGraph bound() const { return {&graph, handles, &table}; }
-};
-
-struct Shape {
-  int64_t num_heads = 4, num_kv_heads = 2, head_dim = 32;
-  int64_t window = 0;
-  float softcap = 0;
-  bool gemma_like = false;  // head norms, post norms, GELU, embedding scale, logit cap
-};
-
-// Two layers; F32 weights with random values of a size that keeps activations near 1.
-TinyModel MakeTinyModel(const Shape& s) {
-  constexpr int64_t kHidden = 64, kIntermediate = 96, kVocab = 50;
-  GraphBuilder b("tiny");
-  const int32_t rope = b.Rope({.rotary_dim = s.head_dim, .interleaved = !s.gemma_like});
-  const WeightSlot embedding = b.Weight("embed", kVocab, kHidden);
-  ValueId x = b.Embed(embedding, s.gemma_like ? 2.0f : 1.0f);
-  const auto norm = [&](ValueId in, const std::string& name, int64_t group) {
-    return b.RmsNorm(in, b.Weight(name, 1, group), 1e-5f, group);
-  };
-  for (int32_t layer = 0; layer < 2; ++layer) {
-    const std::string p = std::to_string(layer);
-    const int64_t q_cols = s.num_heads * s.head_dim, kv_cols = s.num_kv_heads * s.head_dim;
-    b.Enter(Part::kAttention, layer);
-    const ValueId h = norm(x, p + "an", kHidden);
-    ValueId q = b.Linear(h, b.Weight(p + "q", q_cols, kHidden), b.Weight(p + "qb", 1, q_cols));
-    ValueId k = b.Linear(h, b.Weight(p + "k", kv_cols, kHidden));
-    const ValueId v = b.Linear(h, b.Weight(p + "v", kv_cols, kHidden));
-    if (s.gemma_like) {
-      q = norm(q, p + "qn", s.head_dim);
-      k = norm(k, p + "kn", s.head_dim);
-    }
-    const ValueId a =
-        b.PagedAttention(b.Rope(q, rope, s.head_dim), b.Rope(k, rope, s.head_dim), v, layer, s.num_heads,
-                         1.0f / std::sqrt(static_cast<float>(s.head_dim)), layer == 0 ? s.window : 0, s.softcap);
-    ValueId o = b.Linear(a, b.Weight(p + "o", kHidden, q_cols));
-    if (s.gemma_like) o = norm(o, p + "pn", kHidden);
-    x = b.Add(x, o);
-    b.Enter(Part::kFeedForward, layer);
-    const ValueId f = norm(x, p + "fn", kHidden);
-    const ValueId gate = b.Linear(f, b.Weight(p + "g", kIntermediate, kHidden));
-    const ValueId up = b.Linear(f, b.Weight(p + "u", kIntermediate, kHidden));
-    const ValueId glu = b.Glu(gate, up, s.gemma_like ? Activation::kGeluTanh : Activation::kSilu);
-    x = b.Add(x, b.Linear(glu, b.Weight(p + "d", kHidden, kIntermediate)));
-  }
-  b.Enter(Part::kHead);
-  x = norm(b.SelectOutputs(x), "on", kHidden);
-  ValueId logits = b.Linear(x, embedding);
-  if (s.gemma_like) logits = b.Softcap(logits, 5.0f);
-  TinyModel model;
-  model.graph = b.Finish(logits, {2, s.num_kv_heads, s.head_dim});
-
-  std::mt19937 random(3);
-  std::normal_distribution<float> normal;
-  for (const WeightInfo& info : model.graph.weights) {
-    auto values = std::make_shared<std::vector<float>>(static_cast<size_t>(info.rows * info.cols));
-    const float scale = info.rows == 1 ? 1.0f : 1.5f / std::sqrt(static_cast<float>(info.cols));
-    for (float& value : *values) value = scale * normal(random);
-    const WeightDesc desc{info.name, DType::kF32, Layout::kGgufRows,
-                          info.rows, info.cols,   static_cast<size_t>(info.cols) * 4};
-    model.handles.push_back(model.table.Add(desc, std::as_bytes(std::span(*values)), values));
-  }
-  return model;
-}
-
 // Feeds `tokens` to a device in steps of the given sizes and collects the logits of every row.
 class Session {
  public:
-  Session(const TinyModel& model, const KernelTable& kernels, int num_threads)
-      : model_(model), pool_(num_threads), device_(MakeCpuDevice(pool_, kernels)), bound_(model.bound()) {
+  Session(const TinyGraph& model, const KernelTable& kernels, int num_threads, bool repack = true)
+      : model_(model),
+        pool_(num_threads),
+        device_(MakeCpuDevice(pool_, kernels, repack ? memory_.get() : nullptr)),
+        bound_(model.bound()) {
     const Segment all{0, static_cast<int32_t>(model.graph.ops.size())};
     executable_ = std::move(*device_->Compile(bound_, all, {512, 512}));
-    kv_ = std::move(*KvBlockPool::Create(MakeKvBlockLayout(model.graph.kv).block_bytes, 64));
+    kv_ = std::move(*KvBlockPool::Create(*memory_, MakeKvBlockLayout(model.graph.kv).block_bytes, 64));
     // Memory that was used before holds anything: NaNs must not leak into results.
     std::memset(kv_->base(), 0xff, kv_->block_bytes() * 64);
   }
 
+  const MemoryManager& memory() const { return *memory_; }
+
   std::vector<float> Run(std::span<const int32_t> tokens, std::span<const int64_t> step_sizes) {
-    std::vector<BlockId> blocks;
-    for (size_t i = 0; i < tokens.size() / kKvBlockTokens + 1; ++i) blocks.push_back(*kv_->Allocate());
+    std::vector<BlockId> blocks(tokens.size() / kKvBlockTokens + 1);
+    for (BlockId& block : blocks) block = *kv_->Allocate();
     std::reverse(blocks.begin(), blocks.end());
     std::vector<float> all;
     int64_t position = 0;
@@ -122,45 +60,31 @@ class Session {
   }
 
  private:
-  const TinyModel& model_;
+  const TinyGraph& model_;
   ThreadPool pool_;
+  std::unique_ptr<MemoryManager> memory_ = std::move(*MemoryManager::Create());
   std::unique_ptr<Device> device_;
   BoundGraph bound_;
   std::unique_ptr<Executable> executable_;
   std::unique_ptr<KvBlockPool> kv_;
 };
 
-std::vector<int32_t> Tokens(size_t count) {
-  std::vector<int32_t> tokens(count);
-  std::mt19937 random(5);
-  for (int32_t& token : tokens) token = static_cast<int32_t>(random() % 50);
-  return tokens;
-}
-
-double NormalisedError(std::span<const float> found, std::span<const float> expected) {
-  double error = 0, norm = 0;
-  for (size_t i = 0; i < found.size(); ++i) {
-    const double d = static_cast<double>(found[i]) - static_cast<double>(expected[i]);
-    error += d * d;
-    norm += static_cast<double>(expected[i]) * static_cast<double>(expected[i]);
-  }
-  return error / norm;
-}
-
-const Shape kShapes[] = {
+const TinyGraphShape kShapes[] = {
     {},
     {.num_heads = 3, .num_kv_heads = 1, .head_dim = 64},
     {.num_heads = 8, .num_kv_heads = 1, .head_dim = 16, .window = 20, .gemma_like = true},
     {.num_heads = 2, .num_kv_heads = 2, .head_dim = 80, .softcap = 3.0f},
+    {.matrices = DType::kQ4_1},
+    {.num_heads = 8, .num_kv_heads = 1, .head_dim = 16, .window = 20, .gemma_like = true, .matrices = DType::kQ8_0},
 };
 
 TEST(CpuDeviceTest, AgreesWithTheScalarReference) {
-  const std::vector<int32_t> tokens = Tokens(300);
+  const std::vector<int32_t> tokens = TinyTokens(300);
   const int64_t steps[] = {300};
-  for (const Shape& shape : kShapes) {
-    const TinyModel model = MakeTinyModel(shape);
+  for (const TinyGraphShape& shape : kShapes) {
+    const TinyGraph model = MakeTinyGraph(shape);
     const std::vector<float> expected = RunReference(model.bound(), tokens);
-    for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512}) {
+    for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512Vnni}) {
       const KernelTable* kernels = GetKernelTable(isa);
       if (kernels == nullptr) continue;
       // Keys and values are rounded to float16 (relative 2^-11), which bounds the error far below this.
@@ -170,26 +94,66 @@ TEST(CpuDeviceTest, AgreesWithTheScalarReference) {
 }
 
 TEST(CpuDeviceTest, BitsDoNotDependOnStepsOrThreads) {
-  const std::vector<int32_t> tokens = Tokens(280);
+  const std::vector<int32_t> tokens = TinyTokens(280);
   std::vector<int64_t> one_by_one(31, 1);  // over the end of an attention chunk
   one_by_one[0] = 250;
-  for (const Shape& shape : kShapes) {
-    const TinyModel model = MakeTinyModel(shape);
+  for (const TinyGraphShape& shape : kShapes) {
+    const TinyGraph model = MakeTinyGraph(shape);
     const std::vector<float> whole = Session(model, BestKernelTable(), 1).Run(tokens, std::vector<int64_t>{280});
     for (const int threads : {1, 3}) {
       Session session(model, BestKernelTable(), threads);
       for (const std::vector<int64_t>& steps : {one_by_one, {7, 100, 1, 172}, {255, 25}, {256, 24}}) {
         const std::vector<float> cut = session.Run(tokens, steps);
-        EXPECT_EQ(std::memcmp(whole.data(), cut.data(), whole.size() * sizeof(float)), 0);
+        EXPECT_TRUE(SameBits(whole, cut));
       }
     }
   }
 }
 
+// Weights in lanes and weights as they are stored give the same bits on every instruction set; repacked ones are
+// booked.
+TEST(CpuDeviceTest, LayoutsAndInstructionSetsOfQuantisedWeightsGiveTheSameBits) {
+  const std::vector<int32_t> tokens = TinyTokens(40);
+  const int64_t steps[] = {33, 1, 6};
+  const TinyGraph model = MakeTinyGraph({.matrices = DType::kQ5_0});
+  std::vector<float> want;
+  for (const Isa isa : {Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512, Isa::kAvx512Vnni}) {
+    const KernelTable* kernels = GetKernelTable(isa);
+    if (kernels == nullptr) continue;
+    for (const bool repack : {true, false}) {
+      Session session(model, *kernels, 2, repack);
+      EXPECT_EQ(session.memory().used_bytes(MemoryUse::kWeights) > 0, repack);
+      const std::vector<float> found = session.Run(tokens, steps);
+      if (want.empty()) want = found;
+      EXPECT_TRUE(SameBits(want, found)) << kernels->name << (repack ? " in lanes" : " as stored");
+    }
+  }
+}
+
+// Executables share a repacked weight and free it with the last one; what another device reads stays as it is.
+TEST(CpuDeviceTest, RepackedWeightsAreSharedAndFreed) {
+  const auto memory = std::move(*MemoryManager::Create());
+  const std::vector<std::byte> blocks(*RowBytes(DType::kQ4_0, 64) * 40);
+  const WeightDesc desc{"w", DType::kQ4_0, Layout::kGgufRows, 40, 64, *RowBytes(DType::kQ4_0, 64)};
+  WeightTable table;
+  const WeightHandle own = table.Add(desc, blocks, nullptr);
+  const WeightHandle shared = table.Add(desc, blocks, nullptr, blocks.data());
+  LaneWeights weights(*memory);
+  EXPECT_EQ(weights.Get(table, shared), nullptr);
+  EXPECT_EQ(memory->used_bytes(MemoryUse::kWeights), 0u);
+  auto first = weights.Get(table, own), second = weights.Get(table, own);
+  ASSERT_NE(first, nullptr);
+  EXPECT_EQ(first, second);
+  first.reset();
+  EXPECT_GT(memory->used_bytes(MemoryUse::kWeights), 0u);
+  second.reset();
+  EXPECT_EQ(memory->used_bytes(MemoryUse::kWeights), 0u);
+}
+
 // Two sequences in one step give the same bits as each alone, and rows without logits cost none.
 TEST(CpuDeviceTest, BatchMatesDoNotChangeBits) {
-  const TinyModel model = MakeTinyModel({});
-  const std::vector<int32_t> tokens = Tokens(60);
+  const TinyGraph model = MakeTinyGraph({});
+  const std::vector<int32_t> tokens = TinyTokens(60);
   const std::span<const int32_t> all(tokens);
   Session alone(model, BestKernelTable(), 2);
   const std::vector<float> first = alone.Run(all.first(20), std::vector<int64_t>{20});
@@ -200,22 +164,24 @@ TEST(CpuDeviceTest, BatchMatesDoNotChangeBits) {
   const BoundGraph bound = model.bound();
   const auto executable =
       std::move(*device->Compile(bound, {0, static_cast<int32_t>(model.graph.ops.size())}, {60, 2}));
-  const auto kv = std::move(*KvBlockPool::Create(MakeKvBlockLayout(model.graph.kv).block_bytes, 8));
+  const auto memory = std::move(*MemoryManager::Create());
+  const auto kv = std::move(*KvBlockPool::Create(*memory, MakeKvBlockLayout(model.graph.kv).block_bytes, 8));
   const std::vector<int32_t> table_a{3, 1}, table_b{0, 7, 2};
   const SequenceRows rows[] = {{0, 20, 0, table_a}, {20, 40, 0, table_b}};
   const int32_t output_rows[] = {19, 59};
-  std::vector<float> logits(2 * 50);
+  std::vector<float> logits(size_t{2} * kTinyGraphVocab);
   const ValueBinding values[] = {{model.graph.logits, logits.data()}};
   ASSERT_TRUE(
       device->Submit(*executable, {tokens, rows, output_rows, kv->base(), kv->block_bytes(), values}, {}).Wait().ok());
-  EXPECT_EQ(std::memcmp(logits.data(), first.data() + 19 * 50, 50 * sizeof(float)), 0);
-  EXPECT_EQ(std::memcmp(logits.data() + 50, second.data() + 39 * 50, 50 * sizeof(float)), 0);
+  const std::span<const float> found(logits);
+  EXPECT_TRUE(SameBits(found.first(kTinyGraphVocab), std::span(first).last(kTinyGraphVocab)));
+  EXPECT_TRUE(SameBits(found.last(kTinyGraphVocab), std::span(second).last(kTinyGraphVocab)));
 }
 
 TEST(CpuDeviceTest, RefusesWhatItCannotRun) {
   ThreadPool pool(1);
   const auto device = MakeCpuDevice(pool, BestKernelTable());
-  const TinyModel model = MakeTinyModel({.num_heads = 2, .num_kv_heads = 1, .head_dim = 24});
+  const TinyGraph model = MakeTinyGraph({.num_heads = 2, .num_kv_heads = 1, .head_dim = 24});
   const BoundGraph bound = model.bound();
   const auto compiled = device->Compile(bound, {0, static_cast<int32_t>(model.graph.ops.size())}, {1, 1});
   EXPECT_EQ(compiled.status().code(), StatusCode::kUnimplemented);

@@ -5,19 +5,18 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/integer_math.h"
 
 namespace lem {
 namespace {
 
 // Floats of work below which a fork/join (about 1 us) costs more than it saves.
-constexpr int64_t kMinParallelWork = 16 * 1024;
+constexpr int64_t kMinParallelWork = int64_t{16} * 1024;
 // Tasks for each thread: enough for unequal cores to balance, few enough that claiming stays cheap.
 constexpr int64_t kTasksPerThread = 6;
-// Up to this many rows a product runs straight from the quantised weights and wants long runs of them; above, the
-// kernel works panel by panel.
-constexpr int64_t kFewRows = 4;
-
-constexpr int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
+// Up to this many rows the weights, which come from memory, take the time, and tasks are long runs of them; above,
+// tasks of a panel balance better.
+constexpr int64_t kFewRows = 16;
 
 size_t RoundUpToLine(size_t floats) { return (floats + 15) / 16 * 16; }
 
@@ -100,12 +99,23 @@ void CpuExecutable::Prepare(const Bindings& bindings) {
   }
 }
 
+void CpuExecutable::DequantizeRow(const CpuWeight& weight, int64_t row, float* out, std::byte* row_buffer) const {
+  const std::byte* bytes = weight.data + static_cast<size_t>(row) * weight.row_bytes;
+  if (weight.layout == Layout::kLanes16) {
+    const size_t strip_bytes = LaneStripBytes(weight.dtype, weight.cols);
+    UnpackLaneRow(weight.dtype, weight.data + static_cast<size_t>(row / kLaneRows) * strip_bytes, row % kLaneRows,
+                  weight.cols, row_buffer);
+    bytes = row_buffer;
+  }
+  kernels_.dequantize_row(weight.dtype, bytes, out, weight.cols);
+}
+
 void CpuExecutable::Execute(const CpuEmbed& step) {
   ForRows(num_tokens_, step.table.cols, [&](int64_t begin, int64_t end) {
+    std::vector<std::byte> row_buffer(step.table.row_bytes);
     for (int64_t row = begin; row < end; ++row) {
-      const auto token = static_cast<size_t>(bindings_->tokens[static_cast<size_t>(row)]);
       float* out = data(step.out) + row * step.table.cols;
-      kernels_.dequantize_row(step.table.dtype, step.table.data + token * step.table.row_bytes, out, step.table.cols);
+      DequantizeRow(step.table, bindings_->tokens[static_cast<size_t>(row)], out, row_buffer.data());
       if (step.scale != 1.0f) kernels_.scale(out, step.scale, step.table.cols);
     }
   });
@@ -121,6 +131,20 @@ void CpuExecutable::Execute(const CpuRmsNorm& step) {
 
 void CpuExecutable::RunLinearPart(const CpuLinear& step, const CpuLinearPart& part, int64_t n_begin, int64_t n_end,
                                   float* thread_scratch) {
+  if (HasLanes(part.weight.dtype)) {
+    IntegerLinearArgs args;
+    args.weight = part.weight.data;
+    args.layout = part.weight.layout;
+    args.row_bytes = part.weight.row_bytes;
+    args.dtype = part.weight.dtype;
+    args.n = part.weight.rows;
+    args.in = integer_rows_;
+    args.out = data(part.out);
+    args.out_stride = part.weight.rows;
+    args.bias = part.bias;
+    kernels_.integer_linear(args, n_begin, n_end, thread_scratch);
+    return;
+  }
   LinearArgs args;
   args.weight = part.weight.data;
   args.row_bytes = part.weight.row_bytes;
@@ -137,9 +161,23 @@ void CpuExecutable::RunLinearPart(const CpuLinear& step, const CpuLinearPart& pa
   }
 }
 
+// The input of a step with quantised weights, as integers.
+void CpuExecutable::QuantizeInput(const CpuLinear& step) {
+  const auto needs_integers = [](const CpuLinearPart& part) { return HasLanes(part.weight.dtype); };
+  if (std::ranges::none_of(step.parts, needs_integers)) return;
+  const int64_t rows = num_rows(step.rows), k = step.parts[0].weight.cols;
+  const size_t bytes = IntegerRows::BufferBytes(rows, k);
+  if (integer_buffer_.size() < bytes) integer_buffer_.resize(bytes);
+  integer_rows_ = MakeIntegerRows(integer_buffer_.data(), rows, k, kernels_);
+  ForRows(rows, k, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) kernels_.quantize_row(data(step.in) + row * k, integer_rows_, row);
+  });
+}
+
 void CpuExecutable::Execute(const CpuLinear& step) {
   const int64_t rows = num_rows(step.rows);
   if (rows == 0) return;
+  QuantizeInput(step);
   // A GLU's two parts are cut at the same places and share a task; other parts have tasks of their own.
   const size_t num_cut_parts = step.glu ? 1 : step.parts.size();
   int64_t total = 0;
@@ -200,6 +238,18 @@ void CpuExecutable::Execute(const CpuSoftcap& step) {
   const int64_t n = num_rows(step.rows) * step.cols;
   if (step.out != step.in) std::memcpy(data(step.out), data(step.in), static_cast<size_t>(n) * sizeof(float));
   kernels_.softcap(data(step.out), step.cap, n);
+}
+
+void CpuExecutable::Execute(const CpuConcat& step) {
+  const int64_t rows = num_rows(step.rows);
+  int64_t offset = 0;
+  for (const CpuConcat::Part& part : step.parts) {
+    for (int64_t row = 0; row < rows; ++row) {
+      std::memcpy(data(step.out) + row * step.cols + offset, data(part.in) + row * part.cols,
+                  static_cast<size_t>(part.cols) * sizeof(float));
+    }
+    offset += part.cols;
+  }
 }
 
 // --- attention ---

@@ -33,7 +33,10 @@ class CpuExecutable : public Executable {
   void Execute(const CpuAdd& step);
   void Execute(const CpuSelectOutputs& step);
   void Execute(const CpuSoftcap& step);
+  void Execute(const CpuConcat& step);
 
+  void DequantizeRow(const CpuWeight& weight, int64_t row, float* out, std::byte* row_buffer) const;
+  void QuantizeInput(const CpuLinear& step);
   void RunLinearPart(const CpuLinear& step, const CpuLinearPart& part, int64_t n_begin, int64_t n_end, float* scratch);
   void RotateAndStore(const CpuAttention& step);
   void MakeTiles(const CpuAttention& step);
@@ -61,7 +64,9 @@ class CpuExecutable : public Executable {
   std::vector<AlignedVector<float>> rope_values_;  // [ropes] (cos, sin) pairs, [T, rotary_dim / 2, 2]
   std::vector<AttentionTile> tiles_;
   AlignedVector<float> partial_states_;
-  size_t scratch_floats_ = 0;  // per thread
+  AlignedVector<std::byte> integer_buffer_;  // holds integer_rows_
+  IntegerRows integer_rows_;                 // of the linear step under way
+  size_t scratch_floats_ = 0;                // per thread
   AlignedVector<float> scratch_;
 };
 

@@ -1,11 +1,10 @@
 #include "device/cpu/cpu_program.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <map>
 
 #include "base/check.h"
+#include "device/rope_frequencies.h"
 
 namespace lem {
 namespace {
@@ -13,8 +12,12 @@ namespace {
 // Compiles op by op, looking ahead for the patterns that fuse. Buffers are taken from a free list as values die.
 class Compiler {
  public:
-  Compiler(const BoundGraph& model, const Segment& segment)
-      : model_(model), graph_(*model.graph), segment_(segment), buffer_of_(graph_.values.size(), kNone) {}
+  Compiler(const BoundGraph& model, const Segment& segment, LaneWeights* lane_weights)
+      : model_(model),
+        graph_(*model.graph),
+        segment_(segment),
+        lane_weights_(lane_weights),
+        buffer_of_(graph_.values.size(), kNone) {}
 
   Result<CpuProgram> Run() {
     program_.kv = MakeKvBlockLayout(graph_.kv);
@@ -99,14 +102,32 @@ class Compiler {
   }
 
   // --- weights ---
-  Result<CpuWeight> Matrix(WeightSlot slot) const {
+  enum class Use { kProducts, kLookUps };
+  // A table that is only looked up stays in the file, of which the rows that are asked for come to memory.
+  bool IsMultiplied(WeightSlot slot) const {
+    for (int32_t i = segment_.op_begin; i < segment_.op_end; ++i) {
+      const auto* linear = OpAt<LinearOp>(i);
+      if (linear != nullptr && linear->weight == slot) return true;
+    }
+    return false;
+  }
+  Result<CpuWeight> Matrix(WeightSlot slot, Use use) {
     const WeightHandle handle = model_.weights[static_cast<size_t>(slot)];
     const WeightDesc& desc = model_.weight_table->desc(handle);
     if (!GetDTypeInfo(desc.dtype).is_weight || desc.layout != Layout::kGgufRows) {
       return Unimplemented("weight {} is {}, which the CPU cannot multiply by", desc.name,
                            GetDTypeInfo(desc.dtype).name);
     }
-    return CpuWeight{model_.weight_table->host_bytes(handle).data(), desc.row_bytes, desc.dtype, desc.rows, desc.cols};
+    CpuWeight weight{
+        model_.weight_table->host_bytes(handle).data(), desc.layout, desc.row_bytes, desc.dtype, desc.rows, desc.cols};
+    if (lane_weights_ != nullptr && (use == Use::kProducts || IsMultiplied(slot))) {
+      if (std::shared_ptr<const Allocation> lanes = lane_weights_->Get(*model_.weight_table, handle)) {
+        weight.data = lanes->data();
+        weight.layout = Layout::kLanes16;
+        program_.lane_weights.push_back(std::move(lanes));
+      }
+    }
+    return weight;
   }
   // A vector of float32. The reader guarantees 4-byte alignment of F32 tensors by the file's own alignment.
   Result<const float*> Vector(WeightSlot slot) const {
@@ -119,18 +140,10 @@ class Compiler {
   }
 
   Status CompileRopes() {
-    for (const RopeSpec& spec : graph_.ropes) {
-      CpuRopeTable table{spec.rotary_dim, spec.interleaved, {}};
-      const float* factors = nullptr;
-      if (spec.factors != kNone) {
-        LEM_ASSIGN_OR_RETURN(factors, Vector(spec.factors));
-      }
-      for (int64_t i = 0; i < spec.rotary_dim / 2; ++i) {
-        const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(spec.rotary_dim);
-        const double divisor = factors != nullptr ? static_cast<double>(factors[i]) : 1.0;
-        table.frequencies.push_back(std::pow(spec.theta, exponent) * spec.position_scale / divisor);
-      }
-      program_.ropes.push_back(std::move(table));
+    LEM_ASSIGN_OR_RETURN(const std::vector<std::vector<double>> frequencies, RopeFrequencies(model_));
+    for (size_t r = 0; r < frequencies.size(); ++r) {
+      const RopeSpec& spec = graph_.ropes[r];
+      program_.ropes.push_back({spec.rotary_dim, spec.interleaved, frequencies[r]});
     }
     return OkStatus();
   }
@@ -142,7 +155,7 @@ class Compiler {
   }
 
   Status CompileOp(const EmbedOp& op) {
-    LEM_ASSIGN_OR_RETURN(const CpuWeight table, Matrix(op.table));
+    LEM_ASSIGN_OR_RETURN(const CpuWeight table, Matrix(op.table, Use::kLookUps));
     program_.steps.emplace_back(CpuEmbed{table, op.scale, Assign(op.out)});
     ++idx_;
     return OkStatus();
@@ -179,6 +192,15 @@ class Compiler {
     return OkStatus();
   }
 
+  Status CompileOp(const ConcatOp& op) {
+    CpuConcat step{{}, kNone, value(op.out).rows, value(op.out).cols};
+    for (const ValueId part : op.parts) step.parts.push_back({buffer(part), value(part).cols});
+    step.out = Assign(op.out);
+    program_.steps.emplace_back(std::move(step));
+    ++idx_;
+    return OkStatus();
+  }
+
   Status CompileOp(const GluOp&) {
     return Unimplemented("the CPU runs a GLU only behind its gate and up products (op {})", idx_);
   }
@@ -186,17 +208,15 @@ class Compiler {
   Status CompileOp(const RmsNormOp& op) {
     LEM_ASSIGN_OR_RETURN(const float* weight, Vector(op.weight));
     const BufferId in = buffer(op.in);
-    if (DiesAt(op.in, idx_)) {
-      Inherit(op.out, op.in);
-    }
+    if (DiesAt(op.in, idx_) && !IsBoundary(op.out)) Inherit(op.out, op.in);
     program_.steps.emplace_back(
         CpuRmsNorm{in, Assign(op.out), value(op.in).rows, value(op.in).cols, op.group, op.eps, weight});
     ++idx_;
     return OkStatus();
   }
 
-  Result<CpuLinearPart> Part(const LinearOp& op, BufferId out) const {
-    LEM_ASSIGN_OR_RETURN(const CpuWeight weight, Matrix(op.weight));
+  Result<CpuLinearPart> Part(const LinearOp& op, BufferId out) {
+    LEM_ASSIGN_OR_RETURN(const CpuWeight weight, Matrix(op.weight, Use::kProducts));
     const float* bias = nullptr;
     if (op.bias != kNone) {
       LEM_ASSIGN_OR_RETURN(bias, Vector(op.bias));
@@ -219,10 +239,10 @@ class Compiler {
     if (group.size() == 2 && glu != nullptr && glu->gate == group[0]->out && glu->up == group[1]->out &&
         DiesAt(glu->gate, after) && DiesAt(glu->up, after)) {
       step.glu = glu->activation;
-      LEM_ASSIGN_OR_RETURN(CpuLinearPart gate, Part(*group[0], Assign(glu->gate)));
+      // The GLU overwrites its gate, so the gate is computed where the result belongs.
+      LEM_ASSIGN_OR_RETURN(CpuLinearPart gate, Part(*group[0], Assign(glu->out)));
       LEM_ASSIGN_OR_RETURN(CpuLinearPart up, Part(*group[1], Assign(glu->up)));
       step.parts = {gate, up};
-      Inherit(glu->out, glu->gate);
       idx_ = after + 1;
     } else if (group.size() == 1 && add != nullptr && (add->a == first.out || add->b == first.out) &&
                add->a != add->b && DiesAt(first.out, after)) {
@@ -268,6 +288,7 @@ class Compiler {
   const BoundGraph& model_;
   const Graph& graph_;
   const Segment segment_;
+  LaneWeights* const lane_weights_;
   CpuProgram program_;
   int32_t idx_ = 0;
   std::vector<BufferId> buffer_of_;  // [values]
@@ -280,8 +301,8 @@ class Compiler {
 
 }  // namespace
 
-Result<CpuProgram> CompileCpuProgram(const BoundGraph& model, const Segment& segment) {
-  return Compiler(model, segment).Run();
+Result<CpuProgram> CompileCpuProgram(const BoundGraph& model, const Segment& segment, LaneWeights* lane_weights) {
+  return Compiler(model, segment, lane_weights).Run();
 }
 
 }  // namespace lem

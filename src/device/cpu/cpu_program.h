@@ -5,11 +5,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <variant>
 #include <vector>
 
 #include "base/status.h"
+#include "device/cpu/lane_weights.h"
 #include "device/device.h"
 #include "kernels/kernels.h"
 
@@ -20,6 +22,7 @@ using BufferId = int32_t;
 
 struct CpuWeight {
   const std::byte* data = nullptr;
+  Layout layout = Layout::kGgufRows;
   size_t row_bytes = 0;
   DType dtype = DType::kF32;
   int64_t rows = 0;
@@ -74,7 +77,19 @@ struct CpuSoftcap {
   int64_t cols;
   float cap;
 };
-using CpuStep = std::variant<CpuEmbed, CpuRmsNorm, CpuLinear, CpuAttention, CpuAdd, CpuSelectOutputs, CpuSoftcap>;
+// Copies each part into its columns of out.
+struct CpuConcat {
+  struct Part {
+    BufferId in;
+    int64_t cols;
+  };
+  std::vector<Part> parts;
+  BufferId out;
+  Rows rows;
+  int64_t cols;  // of out
+};
+using CpuStep =
+    std::variant<CpuEmbed, CpuRmsNorm, CpuLinear, CpuAttention, CpuAdd, CpuSelectOutputs, CpuSoftcap, CpuConcat>;
 
 struct CpuRopeTable {
   int64_t rotary_dim = 0;
@@ -94,9 +109,11 @@ struct CpuProgram {
   std::vector<CpuRopeTable> ropes;
   KvBlockLayout kv;
   int64_t max_k = 0;  // most columns of any linear's input, for kernel scratch
+  std::vector<std::shared_ptr<const Allocation>> lane_weights;  // that the steps point into
 };
 
 // Errors: Unimplemented for an op, dtype or shape without a CPU kernel.
-Result<CpuProgram> CompileCpuProgram(const BoundGraph& model, const Segment& segment);
+// lane_weights: repacks the matrices; null: they are used as they are.
+Result<CpuProgram> CompileCpuProgram(const BoundGraph& model, const Segment& segment, LaneWeights* lane_weights);
 
 }  // namespace lem

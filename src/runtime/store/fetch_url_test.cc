@@ -3,11 +3,11 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <charconv>
 #include <cstdlib>
 #include <mutex>
 #include <optional>
+#include <thread>
 
 #include "base/file.h"
 #include "base/sha256.h"
@@ -40,10 +40,10 @@ class FetchUrlTest : public testing::Test {
     for (uint32_t state = 7; content_.size() < 400'000; state = state * 1664525u + 1013904223u) {
       content_ += static_cast<char>(state >> 24);
     }
-    served_ = content_;
+    AnswerWith({.bytes = content_});
     http::Router router;
     router.Add("GET", "/{path*}",
-               [this](http::Request request, http::Responder responder) { Serve(request, responder); });
+               [this](const http::Request& request, const http::Responder& responder) { Serve(request, responder); });
     server_.emplace(std::move(router));
     ::setenv("HF_ENDPOINT", fmt::format("http://127.0.0.1:{}", server_->port()).c_str(), 1);
     options_.models_folder = dir_ / "models";
@@ -69,27 +69,42 @@ class FetchUrlTest : public testing::Test {
     fs::remove_all(dir_);
   }
 
-  // Sends served_ from where the client asks, cut off after cut_after_ bytes, piece by piece if slow_.
-  void Serve(const http::Request& request, const http::Responder& responder) {
+  // How the server answers.
+  struct Answer {
+    int status = 200;
+    std::string bytes;
+    size_t cut_after = std::string::npos;  // the connection breaks after so many
+    bool slow = false;                     // sent piece by piece, with pauses
+  };
+  // Of requests from now on; one under way stays as it was asked.
+  void AnswerWith(Answer answer) {
     const std::lock_guard lock(mutex_);
-    seen_.push_back(
-        fmt::format("{} {} {}", request.path, request.headers.Get("Range"), request.headers.Get("Authorization")));
-    if (status_ != 200) return responder.Send(http::Response::Text(status_, "no"));
+    answer_ = std::move(answer);
+  }
+
+  void Serve(const http::Request& request, const http::Responder& responder) {
+    const Answer answer = [&] {
+      const std::lock_guard lock(mutex_);
+      seen_.push_back(
+          fmt::format("{} {} {}", request.path, request.headers.Get("Range"), request.headers.Get("Authorization")));
+      return answer_;
+    }();
+    if (answer.status != 200) return responder.Send(http::Response::Text(answer.status, "no"));
     uint64_t first = 0;
     const std::string range(request.headers.Get("Range"));
     if (!range.empty() && request.headers.Get("If-Range") == "\"v1\"") {
       std::from_chars(range.data() + 6, range.data() + range.size(), first);
     }
     http::Headers headers = {{"ETag", "\"v1\""}};
-    if (first > 0)
-      headers.Add("Content-Range", fmt::format("bytes {}-{}/{}", first, served_.size() - 1, served_.size()));
+    const size_t total = answer.bytes.size();
+    if (first > 0) headers.Add("Content-Range", fmt::format("bytes {}-{}/{}", first, total - 1, total));
     auto stream = responder.StartStream(first > 0 ? 206 : 200, headers);
-    const std::string body = served_.substr(first, cut_after_);
+    const std::string body = answer.bytes.substr(first, answer.cut_after);
     for (size_t at = 0; at < body.size(); at += 10'000) {
       if (!stream->Write(body.substr(at, 10'000))) return;
-      if (slow_) std::this_thread::sleep_for(50ms);
+      if (answer.slow) std::this_thread::sleep_for(50ms);
     }
-    if (cut_after_ == std::string::npos) return stream->Finish();
+    if (answer.cut_after == std::string::npos) return stream->Finish();
     // Without Finish the connection is cut, and with it what has not been sent yet.
     while (stream->buffered_bytes() > 0) std::this_thread::sleep_for(1ms);
     std::this_thread::sleep_for(300ms);  // for the client to read it
@@ -105,11 +120,8 @@ class FetchUrlTest : public testing::Test {
 
   fs::path dir_;
   std::string content_;
-  std::mutex mutex_;  // guards what the server's threads use: those below
-  std::string served_;
-  size_t cut_after_ = std::string::npos;
-  std::atomic<bool> slow_ = false;  // read by a server thread that may still be answering a cancelled pull
-  int status_ = 200;
+  std::mutex mutex_;  // guards what the server's threads share with the test: the next two
+  Answer answer_;
   std::vector<std::string> seen_;  // "path range authorization" of each request
   StoreOptions options_;
   PullObserver observer_;
@@ -118,12 +130,12 @@ class FetchUrlTest : public testing::Test {
 };
 
 TEST_F(FetchUrlTest, GoesOnWhereTheConnectionBroke) {
-  cut_after_ = 150'000;
+  AnswerWith({.bytes = content_, .cut_after = 150'000});
   const Status status = Pull("direct").status();
   EXPECT_EQ(status.code(), StatusCode::kUnavailable) << status.ToString();
   EXPECT_TRUE(store_->List()->empty());
   EXPECT_THAT(Seen(), ElementsAre("/some/model.gguf  "));
-  cut_after_ = std::string::npos;
+  AnswerWith({.bytes = content_});
   uint64_t first_bytes = UINT64_MAX;
   observer_.on_progress = [&](const PullProgress& progress) {
     if (progress.phase == PullProgress::Phase::kDownloading && progress.done_bytes > 0) {
@@ -140,36 +152,37 @@ TEST_F(FetchUrlTest, GoesOnWhereTheConnectionBroke) {
 
 TEST_F(FetchUrlTest, FetchesAnewWhatDoesNotFit) {
   // The first bytes come from another file under the same tag: only the hash can tell.
-  served_.replace(0, 5, "XXXXX");
-  cut_after_ = 150'000;
+  std::string other = content_;
+  other.replace(0, 5, "XXXXX");
+  AnswerWith({.bytes = other, .cut_after = 150'000});
   ASSERT_FALSE(Pull("direct").ok());
-  cut_after_ = std::string::npos;
-  served_ = content_;
+  AnswerWith({.bytes = content_});
   Seen();
   ASSERT_TRUE(Pull("direct").ok());
   EXPECT_THAT(Seen(), ElementsAre("/some/model.gguf bytes=150000- ", "/some/model.gguf  "));
   // A file that is wrong from the start is asked for once.
   ASSERT_TRUE(store_->Remove("direct").ok());
-  served_.replace(0, 5, "XXXXX");
+  AnswerWith({.bytes = other});
   const Status status = Pull("direct").status();
   EXPECT_EQ(status.code(), StatusCode::kDataLoss);
-  EXPECT_THAT(status.message(), AllOf(HasSubstr(HashOf(served_)), HasSubstr(HashOf(content_))));
+  EXPECT_THAT(status.message(), AllOf(HasSubstr(HashOf(other)), HasSubstr(HashOf(content_))));
   EXPECT_THAT(Seen(), testing::SizeIs(1));
   EXPECT_TRUE(fs::is_empty(options_.models_folder / ".partial"));
 }
 
 TEST_F(FetchUrlTest, RefusesOtherSizes) {
-  served_ = content_.substr(1);
+  AnswerWith({.bytes = content_.substr(1)});
   EXPECT_THAT(Pull("direct").status().message(), HasSubstr("it gave 399999 bytes; the model has 400000"));
-  served_ = content_ + "x";
+  AnswerWith({.bytes = content_ + "x"});
   EXPECT_FALSE(Pull("direct").ok());
   EXPECT_TRUE(store_->List()->empty());
-  served_ = content_;
-  EXPECT_TRUE(Pull("direct").ok());
+  AnswerWith({.bytes = content_});
+  const Status status = Pull("direct").status();
+  EXPECT_TRUE(status.ok()) << status.ToString();
 }
 
 TEST_F(FetchUrlTest, SaysWhatTheServerSaid) {
-  status_ = 404;
+  AnswerWith({.status = 404});
   const Status status = Pull("direct").status();
   EXPECT_EQ(status.code(), StatusCode::kUnavailable);
   EXPECT_THAT(status.message(), AllOf(HasSubstr("cannot pull direct from http://127.0.0.1"), HasSubstr("404")));
@@ -188,7 +201,7 @@ TEST_F(FetchUrlTest, AsksHuggingFaceWithTheUsersToken) {
 }
 
 TEST_F(FetchUrlTest, StopsWhenCancelled) {
-  slow_ = true;
+  AnswerWith({.bytes = content_, .slow = true});
   CancelToken cancel;
   observer_.on_progress = [&](const PullProgress& progress) {
     if (progress.done_bytes >= 50'000) cancel.Cancel();
@@ -196,7 +209,7 @@ TEST_F(FetchUrlTest, StopsWhenCancelled) {
   const auto begin = Clock::now();
   EXPECT_EQ(Pull("direct", cancel).status().code(), StatusCode::kCancelled);
   EXPECT_LT(Clock::now() - begin, 3s);
-  slow_ = false;
+  AnswerWith({.bytes = content_});
   observer_.on_progress = {};
   EXPECT_TRUE(Pull("direct").ok());
   EXPECT_THAT(Seen(), ElementsAre("/some/model.gguf  ", HasSubstr("/some/model.gguf bytes=")));

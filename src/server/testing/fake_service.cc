@@ -158,6 +158,11 @@ void FakeService::SetAnswer(std::string_view text) {
   SetScript(std::move(script));
 }
 
+void FakeService::SetContextLength(int32_t tokens) {
+  const std::lock_guard lock(mutex_);
+  model_.context_length = tokens;
+}
+
 void FakeService::SetState(ModelState state) {
   const std::lock_guard lock(mutex_);
   model_.state = state;
@@ -211,6 +216,27 @@ void FakeService::Drain(Clock::time_point deadline) {
   }
   while (num_running_.load() > 0 && Clock::now() < deadline) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   cancel_all_.store(true);
+}
+
+std::vector<DeviceInfo> FakeService::DevicesInUse() const {
+  const std::lock_guard lock(mutex_);
+  return {{.id = "gpu:0", .kind = "gpu", .name = "a GPU", .driver = "1.0", .in_use = true, .health = device_health_}};
+}
+
+std::vector<DeviceInfo> FakeService::Devices() const {
+  std::vector<DeviceInfo> devices = DevicesInUse();
+  devices.push_back({.id = "cpu", .kind = "cpu", .name = "a CPU"});
+  return devices;
+}
+
+void FakeService::SetDeviceHealth(Status health) {
+  const std::lock_guard lock(mutex_);
+  device_health_ = std::move(health);
+}
+
+void FakeService::SetPlacementError(Status error) {
+  const std::lock_guard lock(mutex_);
+  model_.placement_error = std::move(error);
 }
 
 }  // namespace lem

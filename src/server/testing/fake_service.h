@@ -36,6 +36,7 @@ class FakeService : public InferenceService {
   // A script that answers with this text.
   void SetAnswer(std::string_view text);
   void SetState(ModelState state);
+  void SetContextLength(int32_t tokens);
 
   std::vector<GenerateRequest> requests() const;  // all that were submitted
   int num_cancelled() const { return num_cancelled_.load(); }
@@ -46,6 +47,11 @@ class FakeService : public InferenceService {
   bool Ready() const override;
   Result<std::unique_ptr<Generation>> Submit(GenerateRequest request) override;
   ServiceStats Stats() const override;
+  std::vector<DeviceInfo> DevicesInUse() const override;
+  std::vector<DeviceInfo> Devices() const override;
+  // The state of its device "gpu:0", which is OK at first.
+  void SetDeviceHealth(Status health);
+  void SetPlacementError(Status error);
   void Drain(Clock::time_point deadline) override;
 
  private:
@@ -57,6 +63,7 @@ class FakeService : public InferenceService {
   ModelInfo model_;
   std::vector<GenerateRequest> requests_;
   bool draining_ = false;
+  Status device_health_;
   std::atomic<bool> cancel_all_{false};
   std::atomic<int> num_cancelled_{0};
   std::atomic<int> num_live_{0};

@@ -119,14 +119,17 @@ Value ElementAt(Heap& heap, const Value& object, int64_t index) {
 
 }  // namespace
 
-Value Interpreter::FindAttribute(const Value& object, std::string_view name) {
+Result<Value> Interpreter::FindAttribute(const Value& object, std::string_view name) {
   switch (object.kind()) {
     case Kind::kNamespace: {
       const Value* found = object.dict()->Find(heap_, name);
       return found != nullptr ? *found : Value();
     }
     case Kind::kLoop: {
-      const Value found = LoopAttribute(heap_, *object.as<LoopState>(), name);
+      auto* loop = object.as<LoopState>();
+      if (name == "last" || name == "nextitem") LEM_TRY(TakeItems(*loop, loop->index + 2));
+      if (name == "length" || name == "revindex" || name == "revindex0") LEM_TRY(TakeItems(*loop, SIZE_MAX));
+      const Value found = LoopAttribute(heap_, *loop, name);
       if (!found.is_missing()) return found;
       break;
     }
@@ -156,7 +159,7 @@ Value Interpreter::FindAttribute(const Value& object, std::string_view name) {
 
 Result<Value> Interpreter::GetAttribute(const Value& object, const Value& name) {
   if (object.is_undefined()) return InvalidArgument("{}", UndefinedMessage(object));
-  const Value found = FindAttribute(object, name.text());
+  LEM_ASSIGN_OR_RETURN(const Value found, FindAttribute(object, name.text()));
   if (!found.is_missing()) return found;
   if (object.kind() == Kind::kDict) {
     if (const Value* value = object.dict()->Find(heap_, name.text())) return *value;
@@ -174,7 +177,7 @@ Result<Value> Interpreter::GetElement(const Value& object, const Value& key) {
     if (!found.is_missing()) return found;
   }
   if (key.is_string()) {
-    const Value found = FindAttribute(object, key.text());
+    LEM_ASSIGN_OR_RETURN(const Value found, FindAttribute(object, key.text()));
     if (!found.is_missing()) return found;
   }
   return MakeUndefined(heap_, object, key);

@@ -130,40 +130,45 @@ Status Interpreter::ExecIf(const IfStatement& statement, Frame* frame) {
   return Exec(statement.else_body, frame);
 }
 
-Result<const List*> Interpreter::LoopItems(const ForStatement& statement, Frame* frame, const Value& items) {
-  LEM_ASSIGN_OR_RETURN(const List* all, Items(heap_, items));
-  if (statement.filter == nullptr) {
-    // A copy of the handle: a template that appends to the list while it walks it does not walk for ever.
-    return heap_.New<List>(*all);
-  }
-  List* kept = NewList(heap_);
-  for (const Value& item : all->span()) {
+Status Interpreter::TakeItems(LoopState& loop, size_t count) {
+  while (loop.items->size < count && !loop.waiting.empty()) {
     LEM_TRY(Step());
-    Frame* inner = NewFrame(frame);
-    LEM_TRY(Assign(statement.target, item, inner));
-    LEM_ASSIGN_OR_RETURN(const Value keep, Eval(*statement.filter, inner));
-    if (IsTrue(keep)) kept->Push(heap_, item);
+    const Value item = loop.waiting.front();
+    loop.waiting = loop.waiting.subspan(1);
+    Frame* inner = NewFrame(loop.frame);
+    LEM_TRY(Assign(loop.conditional->target, item, inner));
+    LEM_ASSIGN_OR_RETURN(const Value keep, Eval(*loop.conditional->filter, inner));
+    if (IsTrue(keep)) loop.items->Push(heap_, item);
   }
-  return kept;
+  return OkStatus();
 }
 
 Status Interpreter::ExecFor(const ForStatement& statement, Frame* frame, const Value& items, int loop_depth) {
   Level level(*this);
   LEM_TRY(Step());
-  LEM_ASSIGN_OR_RETURN(const List* list, LoopItems(statement, frame, items));
+  LEM_ASSIGN_OR_RETURN(const List* all, Items(heap_, items));
   auto* state = heap_.New<LoopState>();
-  state->items = list;
+  if (statement.filter == nullptr) {
+    // A copy of the handle: a template that appends to the list while it walks it does not walk for ever.
+    state->items = heap_.New<List>(*all);
+  } else {
+    state->items = NewList(heap_);
+    state->conditional = &statement;
+    state->waiting = all->span();
+  }
   state->depth = loop_depth;
   state->recursive = statement.recursive ? &statement : nullptr;
   state->frame = frame;
   // As in Jinja, `else` follows unless an iteration came to its end.
   bool completed_one = false;
-  for (size_t i = 0; i < list->size; ++i) {
+  for (size_t i = 0;; ++i) {
+    LEM_TRY(TakeItems(*state, i + 1));
+    if (i >= state->items->size) break;
     LEM_TRY(Step());
     state->index = i;
     Frame* inner = NewFrame(frame);
     inner->Set(heap_, source_.special().loop, Value::Of(state));
-    LEM_TRY(Assign(statement.target, list->items[i], inner));
+    LEM_TRY(Assign(statement.target, state->items->items[i], inner));
     LEM_TRY(Exec(statement.body, inner));
     const Flow flow = std::exchange(flow_, Flow::kNext);
     if (flow == Flow::kBreak) break;

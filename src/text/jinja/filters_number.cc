@@ -182,8 +182,9 @@ std::optional<double> ParseFloat(std::string_view text) {
   if (negative || number.starts_with('+')) number.remove_prefix(1);
   if (number.empty() || number[0] == '-') return std::nullopt;
   double value = 0;
-  const char* end = number.data() + number.size();
-  const auto parsed = std::from_chars(number.data(), end, value, std::chars_format::general);
+  const char* begin = number.data();
+  const char* end = begin + number.size();
+  const auto parsed = std::from_chars(begin, end, value, std::chars_format::general);
   // from_chars reads "nan(x)" too, which is no float in Python.
   if (parsed.ptr != end || number.find('(') != std::string_view::npos) return std::nullopt;
   if (parsed.ec == std::errc::result_out_of_range) value = std::strtod(std::string(number).c_str(), nullptr);

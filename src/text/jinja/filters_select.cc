@@ -17,7 +17,7 @@ Result<Value> FilterAttr(Interpreter& in, const Value& self, const Arguments& ar
   LEM_ASSIGN_OR_RETURN(const auto bound, (Bind<1>("attr", args, {"name"}, 1)));
   LEM_ASSIGN_OR_RETURN(const Str* name, TakeString(bound[0], "attr(name)"));
   if (self.is_undefined()) return InvalidArgument("{}", UndefinedMessage(self));
-  const Value found = in.FindAttribute(self, name->text);
+  LEM_ASSIGN_OR_RETURN(const Value found, in.FindAttribute(self, name->text));
   return found.is_missing() ? MakeUndefined(in.heap(), self, bound[0]) : found;
 }
 

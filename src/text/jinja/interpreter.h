@@ -2,6 +2,7 @@
 // interpreters may share a Template. Errors carry the template's line.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,10 +40,13 @@ struct Callable {
   Frame* frame = nullptr;  // where the macro was defined
 };
 
-// What `loop` is in the body of a `for`.
+// What `loop` is in the body of a `for`. A loop with a condition takes its items one by one, because the body may
+// change what the condition says; it looks ahead only when asked for what comes next.
 struct LoopState {
-  const List* items = nullptr;
+  List* items = nullptr;  // those taken so far
   size_t index = 0;
+  const ForStatement* conditional = nullptr;
+  std::span<const Value> waiting;  // conditional: not yet looked at
   int depth = 0;
   Value last_changed;
   const ForStatement* recursive = nullptr;
@@ -67,7 +71,7 @@ class Interpreter {
   Result<Value> GetAttribute(const Value& object, const Value& name);
   Result<Value> GetElement(const Value& object, const Value& key);
   // Only methods and the attributes of namespaces, loops and the like, never dict keys. Missing if there is none.
-  Value FindAttribute(const Value& object, std::string_view name);
+  Result<Value> FindAttribute(const Value& object, std::string_view name);
   // The error of raise_exception: its text alone, without a line.
   Status Raise(std::string text);
 
@@ -103,7 +107,8 @@ class Interpreter {
   Status ExecMacro(const MacroStatement& statement, Frame* frame);
   Status ExecCallBlock(const CallBlockStatement& statement, Frame* frame);
   Status ExecFilterBlock(const FilterBlockStatement& statement, Frame* frame);
-  Result<const List*> LoopItems(const ForStatement& statement, Frame* frame, const Value& items);
+  // Takes items until there are `count` or no more.
+  Status TakeItems(LoopState& loop, size_t count);
   Status Assign(const Target& target, const Value& value, Frame* frame);
   // Renders into a string of its own.
   Result<Value> Capture(const Body& body, Frame* frame);

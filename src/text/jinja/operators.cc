@@ -1,10 +1,10 @@
 // Arithmetic, concatenation and `in`, with Python's results: floor division and modulo follow the divisor's sign.
 #include <cmath>
-#include <cstring>
 
 #include "text/jinja/html.h"
 #include "text/jinja/interpreter.h"
 #include "text/jinja/print.h"
+#include "text/jinja/string_ops.h"
 
 namespace lem::jinja {
 namespace {
@@ -210,7 +210,7 @@ Result<bool> ContainsValue(Heap& heap, const Value& container, const Value& item
       const std::string_view text = container.text();
       const std::string_view wanted = item.text();
       heap.SpendBytes(text.size());
-      return wanted.empty() || memmem(text.data(), text.size(), wanted.data(), wanted.size()) != nullptr;
+      return FindText(text, wanted).has_value();
     }
     case Kind::kDict:
       if (!IsHashable(item)) return InvalidArgument("unhashable type: '{}'", TypeName(item));

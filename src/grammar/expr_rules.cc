@@ -1,0 +1,187 @@
+// Questions about whole grammars: byte classes, rules that match nothing, rules that call themselves first.
+#include <algorithm>
+#include <map>
+
+#include "grammar/expr.h"
+
+namespace lem {
+
+ByteClasses ExprSet::Classes(std::span<const ExprId> exprs) {
+  std::vector<bool> seen(nodes_.size());
+  std::vector<bool> used(sets_.size());
+  std::vector<ExprId> todo(exprs.begin(), exprs.end());
+  bool digits = false;
+  while (!todo.empty()) {
+    const ExprId expr = todo.back();
+    todo.pop_back();
+    if (seen[expr]) continue;
+    seen[expr] = true;
+    const Node& node = nodes_[expr];
+    switch (node.kind) {
+      case Kind::kBytes:
+        used[node.a] = true;
+        break;
+      case Kind::kConcat:
+        todo.push_back(node.a);
+        todo.push_back(node.b);
+        break;
+      case Kind::kAlt:
+      case Kind::kAnd:
+        for (const ExprId child : ChildrenOf(node)) todo.push_back(child);
+        break;
+      case Kind::kRepeat:
+      case Kind::kNot:
+        todo.push_back(node.a);
+        break;
+      case Kind::kMultiple:
+      case Kind::kBound:
+        digits = true;
+        break;
+      default:
+        break;
+    }
+  }
+  ByteClasses classes;
+  unsigned num_classes = 1;
+  const auto refine = [&](const ByteSet& set) {
+    std::map<std::pair<unsigned, bool>, uint8_t> renamed;
+    unsigned next = 0;
+    for (unsigned byte = 0; byte < 256; ++byte) {
+      const auto [at, added] = renamed.try_emplace({classes.class_of[byte], set.Has(static_cast<uint8_t>(byte))},
+                                                   static_cast<uint8_t>(next));
+      if (added) ++next;
+      classes.class_of[byte] = at->second;
+    }
+    num_classes = next;
+  };
+  for (size_t i = 0; i < used.size() && num_classes < 256; ++i) {
+    if (used[i]) refine(sets_[i]);
+  }
+  if (digits) {
+    for (uint8_t byte = '0'; byte <= '9'; ++byte) refine(ByteSet::Of(byte));
+    refine(ByteSet::Of('.'));
+  }
+  classes.least.resize(num_classes);
+  for (unsigned byte = 256; byte-- > 0;) classes.least[classes.class_of[byte]] = static_cast<uint8_t>(byte);
+  return classes;
+}
+
+ExprId ExprSet::WithoutRules(ExprId expr, const std::vector<bool>& dead, std::unordered_map<ExprId, ExprId>& memo) {
+  if (!nodes_[expr].has_calls) return expr;
+  if (const auto found = memo.find(expr); found != memo.end()) return found->second;
+  const Node node = nodes_[expr];
+  ExprId result = expr;
+  switch (node.kind) {
+    case Kind::kCall:
+      if (dead[node.a]) result = kEmpty;
+      break;
+    case Kind::kConcat: {
+      // Long lists: a loop, so that they do not recurse.
+      std::vector<ExprId> heads;
+      ExprId rest = expr;
+      for (; nodes_[rest].kind == Kind::kConcat; rest = nodes_[rest].b) heads.push_back(nodes_[rest].a);
+      result = WithoutRules(rest, dead, memo);
+      for (size_t i = heads.size(); i-- > 0;) result = Concat(WithoutRules(heads[i], dead, memo), result);
+      break;
+    }
+    case Kind::kAlt: {
+      std::vector<ExprId> options;
+      options.reserve(node.b);
+      for (uint32_t i = 0; i < node.b; ++i) options.push_back(WithoutRules(children_[node.a + i], dead, memo));
+      result = Alt(std::move(options));
+      break;
+    }
+    case Kind::kRepeat:
+      result = Repeat(WithoutRules(node.a, dead, memo), node.b, node.c);
+      break;
+    default:
+      break;
+  }
+  memo.emplace(expr, result);
+  return result;
+}
+
+bool ExprSet::Productive(ExprId expr, const std::vector<bool>& alive, std::unordered_map<ExprId, bool>& memo) const {
+  const Node& node = nodes_[expr];
+  if (!node.has_calls) return expr != kEmpty;
+  if (const auto found = memo.find(expr); found != memo.end()) return found->second;
+  bool productive = false;
+  switch (node.kind) {
+    case Kind::kCall:
+      productive = alive[node.a];
+      break;
+    case Kind::kConcat:
+      productive = AllOfConcat(expr, [&](ExprId part) { return Productive(part, alive, memo); });
+      break;
+    case Kind::kAlt:
+      productive = std::ranges::any_of(ChildrenOf(node), [&](ExprId child) { return Productive(child, alive, memo); });
+      break;
+    case Kind::kRepeat:
+      productive = node.b == 0 || Productive(node.a, alive, memo);
+      break;
+    default:
+      break;
+  }
+  memo.emplace(expr, productive);
+  return productive;
+}
+
+bool ExprSet::NullableWith(ExprId expr, const std::vector<bool>& nullable_rules,
+                           std::unordered_map<ExprId, bool>& memo) const {
+  const Node& node = nodes_[expr];
+  if (node.nullable || !node.has_calls) return node.nullable;
+  if (const auto found = memo.find(expr); found != memo.end()) return found->second;
+  bool nullable = false;
+  switch (node.kind) {
+    case Kind::kCall:
+      nullable = nullable_rules[node.a];
+      break;
+    case Kind::kConcat:
+      nullable = AllOfConcat(expr, [&](ExprId part) { return NullableWith(part, nullable_rules, memo); });
+      break;
+    case Kind::kAlt:
+      nullable = std::ranges::any_of(ChildrenOf(node),
+                                     [&](ExprId child) { return NullableWith(child, nullable_rules, memo); });
+      break;
+    case Kind::kRepeat:
+      nullable = NullableWith(node.a, nullable_rules, memo);
+      break;
+    default:
+      break;
+  }
+  memo.emplace(expr, nullable);
+  return nullable;
+}
+
+void ExprSet::LeftRules(ExprId expr, const std::vector<bool>& nullable_rules, std::vector<RuleId>& out,
+                        std::vector<bool>& memo) const {
+  std::unordered_map<ExprId, bool> nullable_memo;
+  std::vector<ExprId> todo{expr};
+  memo.assign(nodes_.size(), false);
+  while (!todo.empty()) {
+    const ExprId at = todo.back();
+    todo.pop_back();
+    const Node& node = nodes_[at];
+    if (!node.has_calls || memo[at]) continue;
+    memo[at] = true;
+    switch (node.kind) {
+      case Kind::kCall:
+        out.push_back(node.a);
+        break;
+      case Kind::kConcat:
+        todo.push_back(node.a);
+        if (NullableWith(node.a, nullable_rules, nullable_memo)) todo.push_back(node.b);
+        break;
+      case Kind::kAlt:
+        for (const ExprId child : ChildrenOf(node)) todo.push_back(child);
+        break;
+      case Kind::kRepeat:
+        todo.push_back(node.a);
+        break;
+      default:
+        break;
+    }
+  }
+}
+
+}  // namespace lem

@@ -1,0 +1,177 @@
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "grammar/grammar.h"
+
+namespace lem {
+namespace {
+
+// Pieces of JSON and of words, every single byte, and an end; what tokenizers have.
+class Vocabulary {
+ public:
+  Vocabulary() {
+    for (int byte = 0; byte < 256; ++byte) texts_.emplace_back(1, static_cast<char>(byte));
+    for (const char* text : {"{\"",       "\":",      "\": ",    "\", \"", "\"}",  "}",    "},",  "}}",
+                             "]",         "[{",       "true",    "null",   "name", "na",   "me",  "\"name",
+                             "\"name\":", "12",       "123",     "1.",     "  ",   "\n  ", "abc", "ab",
+                             "ba",        "\xC3\xA9", "caf\xC3", "hello",  "\\n",  "\\\"", "]]",  "a longer plain text",
+                             "\\u00"}) {
+      texts_.emplace_back(text);
+    }
+    texts_.emplace_back();  // a control token
+    control_ = static_cast<TokenId>(texts_.size() - 1);
+    texts_.emplace_back();
+    end_ = static_cast<TokenId>(texts_.size() - 1);
+    const TokenId ends[] = {end_};
+    vocabulary_ = GrammarVocabulary::FromTexts(texts_, ends);
+  }
+  const std::vector<std::string>& texts() const { return texts_; }
+  TokenId end() const { return end_; }
+  TokenId control() const { return control_; }
+  const std::shared_ptr<const GrammarVocabulary>& get() const { return vocabulary_; }
+
+ private:
+  std::vector<std::string> texts_;
+  TokenId end_ = 0, control_ = 0;
+  std::shared_ptr<const GrammarVocabulary> vocabulary_;
+};
+
+const Vocabulary& Words() {
+  static const Vocabulary vocabulary;
+  return vocabulary;
+}
+
+std::unique_ptr<GrammarMatcher> MatcherOf(const GrammarPiece& piece) {
+  const auto grammar = Grammar::Compile(piece);
+  if (!grammar.ok()) {
+    ADD_FAILURE() << grammar.status().message();
+    return nullptr;
+  }
+  return GrammarMatcher::Create(*grammar, Words().get());
+}
+
+bool Matches(const GrammarPiece& piece, std::string_view text) {
+  const auto matcher = MatcherOf(piece);
+  return matcher != nullptr && (text.empty() || matcher->AcceptBytes(text)) && matcher->MayEnd();
+}
+
+// The mask against trying every token; a random walk; going back and forth.
+void CheckMasks(const GrammarPiece& piece, unsigned seed, int steps = 60) {
+  const auto matcher = MatcherOf(piece);
+  ASSERT_NE(matcher, nullptr);
+  std::mt19937 random(seed);
+  std::vector<uint32_t> mask(Words().get()->mask_words()), again(mask.size());
+  std::string so_far;
+  std::vector<TokenId> accepted;
+  for (int step = 0; step < steps && !matcher->Finished(); ++step) {
+    ASSERT_TRUE(matcher->FillMask(mask).ok()) << so_far;
+    std::vector<TokenId> allowed;
+    for (TokenId token = 0; token < static_cast<TokenId>(Words().texts().size()); ++token) {
+      const bool in_mask = (mask[static_cast<size_t>(token) / 32] >> (token % 32) & 1) != 0;
+      const auto copy = matcher->Clone();
+      ASSERT_EQ(copy->Accept(token), in_mask)
+          << so_far << " then token " << token << ": " << Words().texts()[static_cast<size_t>(token)];
+      if (in_mask) allowed.push_back(token);
+    }
+    const TokenId token = allowed[random() % allowed.size()];
+    ASSERT_TRUE(matcher->Accept(token));
+    accepted.push_back(token);
+    so_far += Words().texts()[static_cast<size_t>(token)];
+    if (random() % 4 == 0 && accepted.size() > 1) {
+      const size_t back = 1 + random() % (accepted.size() - 1);
+      matcher->Rollback(back);
+      const auto fresh = MatcherOf(piece);
+      for (size_t i = 0; i + back < accepted.size(); ++i) ASSERT_TRUE(fresh->Accept(accepted[i]));
+      ASSERT_TRUE(matcher->FillMask(mask).ok());
+      ASSERT_TRUE(fresh->FillMask(again).ok());
+      ASSERT_EQ(mask, again);
+      for (size_t i = accepted.size() - back; i < accepted.size(); ++i) ASSERT_TRUE(matcher->Accept(accepted[i]));
+    }
+  }
+}
+
+TEST(GrammarMatcher, JsonObject) {
+  const GrammarPiece piece = GrammarPiece::JsonObject();
+  for (const char* text :
+       {"{}", "{ }", R"({"a":1})", R"({"a": [1, 2.5e-3, -0, "x\n\u00e9\ud83d\ude00", true], "b": {}})",
+        "{\n  \"a\": null\n}", "{\"caf\xC3\xA9\": \"\xF0\x9F\x98\x80\"}"}) {
+    EXPECT_TRUE(Matches(piece, text)) << text;
+  }
+  for (const char* text : {"", "[]", "{", "{\"a\"}", "{\"a\":01}", "{\"a\":1,}", "{\"a\":\"\xC3\"}", "{\"a\":\"\n\"}",
+                           "{} ", R"({"a":"\ud83d"})", R"({"a":"\x"})", "{a:1}", "{\"a\":nul}"}) {
+    EXPECT_FALSE(Matches(piece, text)) << text;
+  }
+}
+
+TEST(GrammarMatcher, CompactHasNoBlanks) {
+  EXPECT_TRUE(Matches(GrammarPiece::JsonObject(JsonWhitespace::kCompact), R"({"a":[1,2]})"));
+  EXPECT_FALSE(Matches(GrammarPiece::JsonObject(JsonWhitespace::kCompact), R"({"a": 1})"));
+}
+
+TEST(GrammarMatcher, MasksAreWhatAcceptSays) {
+  for (unsigned seed = 0; seed < 8; ++seed) {
+    CheckMasks(GrammarPiece::JsonObject(), seed);
+    CheckMasks(GrammarPiece::JsonAny(JsonWhitespace::kCompact), seed);
+    CheckMasks(GrammarPiece::Sequence({GrammarPiece::Text({"{\""}), GrammarPiece::Literal("{\""),
+                                       GrammarPiece::Token(Words().control()), GrammarPiece::JsonAny()}),
+               seed);
+  }
+}
+
+TEST(GrammarMatcher, Choices) {
+  const std::vector<std::string> words = {"abc", "ab", "hello", "12"};
+  const GrammarPiece piece = GrammarPiece::ChoiceOf(words);
+  for (const std::string& word : words) EXPECT_TRUE(Matches(piece, word));
+  EXPECT_FALSE(Matches(piece, "a"));
+  EXPECT_FALSE(Matches(piece, "abcd"));
+  CheckMasks(piece, 1);
+}
+
+TEST(GrammarMatcher, TextEndsAtItsTrigger) {
+  const GrammarPiece piece = GrammarPiece::Sequence(
+      {GrammarPiece::Text({"<tool>"}),
+       GrammarPiece::Optional(GrammarPiece::Sequence({GrammarPiece::Literal("<tool>"), GrammarPiece::JsonObject()}))});
+  EXPECT_TRUE(Matches(piece, "free < text <too"));
+  EXPECT_TRUE(Matches(piece, "call <tool>{\"a\": 1}"));
+  EXPECT_TRUE(Matches(piece, "<<tool>{}"));
+  EXPECT_FALSE(Matches(piece, "call <tool>"));
+  EXPECT_FALSE(Matches(piece, "call <tool>{} and more"));
+}
+
+TEST(GrammarMatcher, TokensById) {
+  const auto matcher =
+      MatcherOf(GrammarPiece::Sequence({GrammarPiece::Token(Words().control()), GrammarPiece::Literal("ab")}));
+  std::vector<uint32_t> mask(Words().get()->mask_words());
+  ASSERT_TRUE(matcher->FillMask(mask).ok());
+  int count = 0;
+  for (const uint32_t word : mask) count += std::popcount(word);
+  EXPECT_EQ(count, 1);
+  EXPECT_FALSE(matcher->AcceptBytes("ab"));
+  EXPECT_TRUE(matcher->Accept(Words().control()));
+  EXPECT_EQ(matcher->ForcedBytes(), "ab");
+  EXPECT_TRUE(matcher->AcceptBytes("ab"));
+  EXPECT_TRUE(matcher->MustEnd());
+  EXPECT_TRUE(matcher->Accept(Words().end()));
+  EXPECT_TRUE(matcher->Finished());
+  EXPECT_FALSE(matcher->FillMask(mask).ok());
+  matcher->Rollback(1);
+  EXPECT_FALSE(matcher->Finished());
+}
+
+TEST(GrammarMatcher, DeepNestingEndsInsteadOfTheStack) {
+  const auto matcher = MatcherOf(GrammarPiece::JsonAny());
+  size_t depth = 0;
+  while (depth < 10'000 && matcher->AcceptBytes("[")) ++depth;
+  EXPECT_GE(depth, 200U);
+  EXPECT_LT(depth, 1000U);
+  std::vector<uint32_t> mask(Words().get()->mask_words());
+  ASSERT_TRUE(matcher->FillMask(mask).ok());
+  for (TokenId token = 0; token < static_cast<TokenId>(Words().texts().size()); ++token) {
+    EXPECT_EQ((mask[static_cast<size_t>(token) / 32] >> (token % 32) & 1) != 0, matcher->Clone()->Accept(token))
+        << token;
+  }
+}
+
+}  // namespace
+}  // namespace lem
