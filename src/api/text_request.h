@@ -51,6 +51,7 @@ struct ChatRequest {
   ToolChoice tool_choice;
   bool parallel_tool_calls = true;
   JsonObject template_arguments;  // further variables of the template
+  std::string answer_prefix;      // text that the answer goes on from; not part of it
 };
 
 // Text, or the token ids themselves.

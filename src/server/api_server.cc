@@ -31,8 +31,11 @@ std::string_view StateName(ModelState state) {
 ApiServerOptions::ApiServerOptions() { http.limits.max_body_bytes = 10 << 20; }
 
 ApiServer::ApiServer(InferenceService& service, ApiServerOptions options)
-    : service_(service), openai_(service, loop_, metrics_, options.request_timeout) {
-  options.http.error_formatter = [](const http::HttpError& error) { return ErrorResponse(error, kOpenAiErrors); };
+    : service_(service),
+      context_{service, loop_, metrics_, grammars_, options.request_timeout},
+      anthropic_(context_),
+      openai_(context_, anthropic_) {
+  options.http.error_formatter = [](const http::HttpError& error) { return ErrorResponse(error); };
   options.http.on_exchange_end = [this](const http::ExchangeSummary& summary) {
     metrics_.CountRequest(summary.route, summary.status);
   };
@@ -44,6 +47,7 @@ http::Router ApiServer::MakeRouter() {
   using http::Response;
   http::Router router;
   openai_.AddRoutes(router);
+  anthropic_.AddRoutes(router);
   const http::RouteOptions quick{.run_on = http::RunOn::kIoThread};
   router.Add("GET", "/health", [this](const Request&) { return HandleHealth(); }, quick);
   router.Add("GET", "/lem/v1/devices", [this](const Request&) { return HandleDevices(); });

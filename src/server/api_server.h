@@ -17,6 +17,8 @@
 #include "http/server.h"
 #include "runtime/inference_service.h"
 #include "server/answer_loop.h"
+#include "server/anthropic_handlers.h"
+#include "server/handler_context.h"
 #include "server/metrics.h"
 #include "server/openai_handlers.h"
 
@@ -54,6 +56,9 @@ class ApiServer {
   InferenceService& service_;
   Metrics metrics_;
   AnswerLoop loop_;
+  GrammarCache grammars_;
+  const HandlerContext context_;
+  AnthropicHandlers anthropic_;
   OpenAiHandlers openai_;
   std::atomic<bool> draining_{false};
   std::unique_ptr<http::Server> server_;  // ends first: its handlers use the others

@@ -141,6 +141,32 @@ EchoedPrompt EchoOf(const Prompt& prompt, const std::vector<TokenId>& tokens, Sp
   return echo;
 }
 
+// The prompt of a chat. Takes messages and template arguments out of the request.
+ParseResult<std::vector<TokenId>> EncodePrompt(const ModelInfo& model, ChatRequest& request) {
+  size_t content_bytes = request.answer_prefix.size();
+  for (const ChatMessage& message : request.messages) content_bytes += message.content.size();
+  if (content_bytes / kMaxBytesPerToken > static_cast<size_t>(model.context_length)) {
+    return Refuse(InvalidArgument("the messages have {} bytes, which cannot fit the context of model '{}', {} tokens: "
+                                  "shorten them",
+                                  content_bytes, model.id, model.context_length),
+                  "messages", "context_length_exceeded");
+  }
+  ChatTemplateInputs inputs;
+  inputs.messages = WithGenericTools(std::move(request.messages), request.tools, model.chat_template->tool_support());
+  inputs.tools = request.tools;
+  inputs.extra = std::move(request.template_arguments);
+  Result<std::vector<TokenId>> prompt = EncodeChat(*model.chat_template, *model.tokenizer, std::move(inputs));
+  if (!prompt.ok()) {
+    // Whatever a template objects to, or runs out of, comes from this request.
+    return Refuse(InvalidArgument("the chat template of model '{}' refuses the messages: {}", model.id,
+                                  prompt.status().message()),
+                  "messages", "template_error");
+  }
+  std::ranges::copy(model.tokenizer->Encode(request.answer_prefix, SpecialTokens::kAsText, AddSpecial::kNone),
+                    std::back_inserter(*prompt));
+  return *std::move(prompt);
+}
+
 }  // namespace
 
 ParseResult<ModelInfo> FindReadyModel(const InferenceService& service, const std::string& id) {
@@ -155,31 +181,21 @@ ParseResult<ModelInfo> FindReadyModel(const InferenceService& service, const std
   return *std::move(model);
 }
 
+ParseResult<int64_t> CountChatTokens(const ModelInfo& model, ChatRequest request) {
+  const auto prompt = EncodePrompt(model, request);
+  if (!prompt) return tl::unexpected(prompt.error());
+  return static_cast<int64_t>(prompt->size());
+}
+
 ParseResult<AnswerSetup> SetUpChat(const GenerationContext& context, const ModelInfo& model, ChatRequest request) {
   const std::string param = "messages";
-  size_t content_bytes = 0;
-  for (const ChatMessage& message : request.messages) content_bytes += message.content.size();
-  if (content_bytes / kMaxBytesPerToken > static_cast<size_t>(model.context_length)) {
-    return Refuse(InvalidArgument("the messages have {} bytes, which cannot fit the context of model '{}', {} tokens: "
-                                  "shorten them",
-                                  content_bytes, model.id, model.context_length),
-                  param, "context_length_exceeded");
-  }
-  const ToolFormat format = DetectToolFormat(*model.chat_template, *model.tokenizer);
-  ChatTemplateInputs inputs;
-  inputs.messages = WithGenericTools(std::move(request.messages), request.tools, model.chat_template->tool_support());
-  inputs.tools = request.tools;
-  inputs.extra = std::move(request.template_arguments);
-  Result<std::vector<TokenId>> prompt = EncodeChat(*model.chat_template, *model.tokenizer, std::move(inputs));
-  if (!prompt.ok()) {
-    // Whatever a template objects to, or runs out of, comes from this request.
-    return Refuse(InvalidArgument("the chat template of model '{}' refuses the messages: {}", model.id,
-                                  prompt.status().message()),
-                  param, "template_error");
-  }
+  auto prompt = EncodePrompt(model, request);
+  if (!prompt) return tl::unexpected(prompt.error());
   if (auto error = CheckLimits(request.options, model, prompt->size(), param)) return tl::unexpected(*error);
+  const ToolFormat format = DetectToolFormat(*model.chat_template, *model.tokenizer);
   AnswerSetup setup = MakeSetup(request.options, model);
-  std::ranges::copy(model.chat_template->end_markers(), std::back_inserter(setup.stop));
+  setup.end_markers = model.chat_template->end_markers();
+  setup.at_text_start = request.answer_prefix.empty();
   const bool starts_in_reasoning = EndsInReasoning(*prompt, format, *model.tokenizer);
   auto grammar = CompileChatGrammar(context.grammars, {*model.tokenizer, format, starts_in_reasoning}, request);
   if (!grammar) return tl::unexpected(grammar.error());

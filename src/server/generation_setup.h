@@ -21,6 +21,9 @@ struct GenerationContext {
 // The model, if it can answer now. Errors: NotFound, Unavailable (loading or failed).
 ParseResult<ModelInfo> FindReadyModel(const InferenceService& service, const std::string& id);
 
+// Of the prompt that SetUpChat would make.
+ParseResult<int64_t> CountChatTokens(const ModelInfo& model, ChatRequest request);
+
 // All but the writer. Errors: of the template, of the model's limits, of InferenceService::Submit; when one generation
 // of several is refused the others are cancelled.
 ParseResult<AnswerSetup> SetUpChat(const GenerationContext& context, const ModelInfo& model, ChatRequest request);

@@ -1,6 +1,7 @@
 #include "server/served_answer.h"
 
 #include <algorithm>
+#include <iterator>
 #include <random>
 #include <utility>
 
@@ -17,16 +18,20 @@ constexpr auto kCatchUpTime = std::chrono::milliseconds(20);
 // Proxies and clients give up on a silent stream after 30 s or more; a long prefill is silent.
 constexpr auto kKeepAliveTime = std::chrono::seconds(10);
 
+http::Headers JsonLinesHeaders() {
+  return {{"Content-Type", "application/x-ndjson"}, {"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}};
+}
+
 }  // namespace
 
 void ServedAnswer::Start(AnswerLoop& loop, AnswerSetup setup, http::Responder responder, const ErrorDialect& dialect,
-                         Metrics& metrics, Clock::time_point received_at) {
+                         Metrics& metrics, const http::Request& request) {
   loop.Adopt(std::shared_ptr<ServedAnswer>(
-      new ServedAnswer(loop, std::move(setup), std::move(responder), dialect, metrics, received_at)));
+      new ServedAnswer(loop, std::move(setup), std::move(responder), dialect, metrics, request)));
 }
 
 ServedAnswer::ServedAnswer(AnswerLoop& loop, AnswerSetup setup, http::Responder responder, const ErrorDialect& dialect,
-                           Metrics& metrics, Clock::time_point received_at)
+                           Metrics& metrics, const http::Request& request)
     : loop_(loop),
       dialect_(dialect),
       metrics_(metrics),
@@ -36,7 +41,12 @@ ServedAnswer::ServedAnswer(AnswerLoop& loop, AnswerSetup setup, http::Responder 
       with_logprobs_(setup.with_logprobs),
       at_text_start_(setup.at_text_start),
       parsing_(std::move(setup.parsing)),
-      received_at_(received_at) {
+      end_markers_(std::move(setup.end_markers)),
+      call_id_prefix_(std::move(setup.call_id_prefix)),
+      received_at_(request.received_at),
+      request_id_(request.request_id) {
+  std::vector<std::string> stop = std::move(setup.stop);
+  std::ranges::copy(end_markers_, std::back_inserter(stop));
   usage_.prompt_tokens = setup.prompt_tokens;
   std::vector<PlanSummary> plans;
   plans.reserve(setup.choices.size());
@@ -46,7 +56,7 @@ ServedAnswer::ServedAnswer(AnswerLoop& loop, AnswerSetup setup, http::Responder 
     choices_.push_back({.generation = std::move(choice.generation),
                         .echo = std::move(choice.echo),
                         .first_of_prompt = choice.first_of_prompt,
-                        .assembler = TextAssembler(tokenizer_, setup.stop, at_text_start_,
+                        .assembler = TextAssembler(tokenizer_, stop, at_text_start_,
                                                    parsing_ ? parsing_->format.visible_tokens : std::vector<TokenId>()),
                         .parser = parsing_ ? MakeAnswerParser(parsing_->format, parsing_->options) : nullptr});
   }
@@ -81,7 +91,7 @@ void ServedAnswer::Begin() {
     self->loop_.Wake(self);
   });
   if (writer_->is_stream()) {
-    http::Headers headers = http::SseHeaders();
+    http::Headers headers = writer_->framing() == StreamFraming::kJsonLines ? JsonLinesHeaders() : http::SseHeaders();
     AddPlanHeader(headers);
     stream_ = responder_.StartStream(200, std::move(headers));
   }
@@ -218,7 +228,7 @@ std::string ServedAnswer::MakeCallId() const {
   static constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
   thread_local std::mt19937_64 random{std::random_device{}()};
   const bool is_short = parsing_->format.short_call_ids;
-  std::string id = is_short ? "" : "call_";
+  std::string id = is_short ? "" : call_id_prefix_;
   for (int i = is_short ? 9 : 24; i > 0; --i) id += kAlphabet[random() % kAlphabet.size()];
   return id;
 }
@@ -232,8 +242,9 @@ void ServedAnswer::EndChoice(int32_t idx, FinishReason reason) {
   choice.ended = true;
   choice.generation.reset();  // cancels it if a stop string ended the choice
   usage_.completion_tokens += choice.completion_tokens;
-  Put(writer_->EndChoice(
-      {idx, reason, choice.assembler.stop_string(), choice.num_tool_calls > 0, std::move(choice.note)}));
+  const std::string& stop = choice.assembler.stop_string();
+  const bool is_named = std::ranges::find(end_markers_, stop) == end_markers_.end();
+  Put(writer_->EndChoice({idx, reason, is_named ? stop : "", choice.num_tool_calls > 0, std::move(choice.note)}));
   if (++num_ended_ < choices_.size()) return;
   metrics_.ObserveAnswer(Clock::now() - received_at_);
   // A choice that a stop string ended took energy that nobody counted to its end.
@@ -254,11 +265,11 @@ void ServedAnswer::EndChoice(int32_t idx, FinishReason reason) {
 void ServedAnswer::Fail(const Status& status) {
   const RequestError error{status, "", ""};
   if (stream_) {
-    Put(writer_->Fail(ToWireError(error, dialect_)));
+    Put(writer_->Fail(ToWireError(error, dialect_, request_id_)));
     Flush();
     stream_->Finish();
   } else {
-    responder_.Send(ErrorResponse(error, dialect_));
+    responder_.Send(ErrorResponse(error, dialect_, request_id_));
   }
   End();
 }
@@ -271,7 +282,10 @@ void ServedAnswer::End() {
 }
 
 void ServedAnswer::Put(const WireMessages& messages) {
-  for (const WireMessage& message : messages) out_ += http::SseEvent(message.data, message.event);
+  const bool is_lines = writer_->framing() == StreamFraming::kJsonLines;
+  for (const WireMessage& message : messages) {
+    out_ += is_lines ? message.data + '\n' : http::SseEvent(message.data, message.event);
+  }
 }
 
 // False: the client has gone.
@@ -287,7 +301,9 @@ void ServedAnswer::KeepAlive() {
   if (!stream_) return;
   const Clock::time_point now = Clock::now();
   if (now - last_write_ >= kKeepAliveTime) {
-    out_ = http::SseComment("still here");
+    Put(writer_->Ping());
+    // A blank before the next line's JSON is no line of its own.
+    if (out_.empty()) out_ = writer_->framing() == StreamFraming::kJsonLines ? " " : http::SseComment("still here");
     if (!Flush()) return End();
   }
   // One timer at a time; it is set again when it has come.

@@ -37,10 +37,12 @@ struct AnswerSetup {
   std::unique_ptr<AnswerWriter> writer;
   std::vector<ChoiceSetup> choices;      // by index
   const Tokenizer* tokenizer = nullptr;  // of the model; lives as long as the service
-  std::vector<std::string> stop;
+  std::vector<std::string> stop;         // the client's
+  std::vector<std::string> end_markers;  // the template's: they end an answer without being named
   bool with_logprobs = false;
   bool at_text_start = true;  // see TextAssembler
   int32_t prompt_tokens = 0;  // of all prompts
+  std::string call_id_prefix = "call_";
   // Of chats whose answers are taken apart: reasoning, text, calls of tools.
   struct Parsing {
     ToolFormat format;
@@ -51,10 +53,9 @@ struct AnswerSetup {
 
 class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_from_this<ServedAnswer> {
  public:
-  // The loop keeps the answer until it ends. Loop, dialect and metrics must outlive it. `received_at`: when the request
-  // came.
+  // The loop keeps the answer until it ends. Loop, dialect and metrics must outlive it.
   static void Start(AnswerLoop& loop, AnswerSetup setup, http::Responder responder, const ErrorDialect& dialect,
-                    Metrics& metrics, Clock::time_point received_at);
+                    Metrics& metrics, const http::Request& request);
 
   void Run() override;
   void Abandon() override;
@@ -82,7 +83,7 @@ class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_fr
   };
 
   ServedAnswer(AnswerLoop& loop, AnswerSetup setup, http::Responder responder, const ErrorDialect& dialect,
-               Metrics& metrics, Clock::time_point received_at);
+               Metrics& metrics, const http::Request& request);
 
   void Begin();
   void TakeEvents();
@@ -118,7 +119,10 @@ class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_fr
   const bool with_logprobs_;
   const bool at_text_start_;
   const std::optional<AnswerSetup::Parsing> parsing_;
+  const std::vector<std::string> end_markers_;
+  const std::string call_id_prefix_;
   const Clock::time_point received_at_;
+  const std::string request_id_;
   std::string plan_header_;
   std::atomic<bool> client_gone_{false};
 
