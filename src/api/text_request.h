@@ -62,6 +62,7 @@ struct CompletionRequest {
   std::vector<Prompt> prompts;                            // at least one
   bool echo = false;                                      // the answer begins with the prompt
   SpecialTokens special_tokens = SpecialTokens::kAsText;  // in prompts that are text
+  std::string suffix;  // of one prompt: what comes after the answer; empty = nothing is filled in
 };
 
 }  // namespace lem

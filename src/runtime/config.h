@@ -23,6 +23,8 @@ struct Config {
     int64_t port = 5366;
     std::vector<std::string> models;
     int64_t max_connections = 1024;
+    int64_t ollama_port = 0;
+    bool offline = false;
   };
   struct Engine {
     int64_t threads = 0;

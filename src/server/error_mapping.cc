@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "api/anthropic/message_response.h"
+#include "api/ollama/response.h"
 #include "api/openai/envelope.h"
 
 namespace lem {
@@ -58,9 +59,11 @@ http::Response MakeResponse(int http_status, int retry_after_s, const WireError&
 
 const ErrorDialect kOpenAiErrors = {OpenAiType, openai::WriteError};
 const ErrorDialect kAnthropicErrors = {anthropic::ErrorType, anthropic::WriteError};
+const ErrorDialect kOllamaErrors = {OpenAiType, ollama::WriteError};
 
 const ErrorDialect& ErrorDialectOf(std::string_view path) {
   if (path.starts_with("/v1/messages") || path.starts_with("/messages")) return kAnthropicErrors;
+  if (path.starts_with("/api/")) return kOllamaErrors;
   return kOpenAiErrors;
 }
 

@@ -24,6 +24,7 @@ struct ErrorDialect {
 };
 extern const ErrorDialect kOpenAiErrors;
 extern const ErrorDialect kAnthropicErrors;
+extern const ErrorDialect kOllamaErrors;
 
 // The dialect of a path's routes, which need not exist.
 const ErrorDialect& ErrorDialectOf(std::string_view path);

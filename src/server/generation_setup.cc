@@ -4,6 +4,7 @@
 #include <iterator>
 #include <utility>
 
+#include "server/fill_in_the_middle.h"
 #include "text/chat_prompt.h"
 #include "text/tool_calls/generic_tools.h"
 
@@ -123,6 +124,21 @@ ParseResult<std::vector<TokenId>> TokensOf(const Prompt& prompt, SpecialTokens s
   return tokens;
 }
 
+ParseResult<std::vector<TokenId>> FillInTokensOf(const Prompt& prompt, const std::string& suffix,
+                                                 const ModelInfo& model) {
+  const auto* text = std::get_if<std::string>(&prompt);
+  if (text == nullptr) return Refuse(InvalidArgument("suffix needs a prompt that is text"), "suffix", "");
+  auto tokens = EncodeFillIn(*model.tokenizer, *text, suffix);
+  if (!tokens) {
+    return Refuse(
+        InvalidArgument("model '{}' was not trained to fill in text before a suffix; leave suffix out, or use a "
+                        "model that was",
+                        model.id),
+        "suffix", "unsupported_parameter");
+  }
+  return *std::move(tokens);
+}
+
 EchoedPrompt EchoOf(const Prompt& prompt, const std::vector<TokenId>& tokens, SpecialTokens special, bool with_tokens,
                     const Tokenizer& tokenizer) {
   EchoedPrompt echo;
@@ -223,7 +239,8 @@ ParseResult<AnswerSetup> SetUpCompletion(const GenerationContext& context, const
   std::vector<std::vector<TokenId>> prompts;
   for (size_t i = 0; i < request.prompts.size(); ++i) {
     const std::string param = request.prompts.size() > 1 ? fmt::format("prompt[{}]", i) : "prompt";
-    auto tokens = TokensOf(request.prompts[i], request.special_tokens, model, param);
+    auto tokens = request.suffix.empty() ? TokensOf(request.prompts[i], request.special_tokens, model, param)
+                                         : FillInTokensOf(request.prompts[i], request.suffix, model);
     if (!tokens) return tl::unexpected(tokens.error());
     if (auto error = CheckLimits(request.options, model, tokens->size(), param)) return tl::unexpected(*error);
     prompts.push_back(*std::move(tokens));

@@ -25,6 +25,7 @@ struct HandlerContext {
   Metrics& metrics;
   GrammarCache& grammars;
   std::chrono::milliseconds request_timeout{0};  // from a request's header to the end of its answer; 0 = no limit
+  bool offline = false;                          // no connection to other machines
 
   GenerationContext ForRequest(const http::Request& request) const;
 };

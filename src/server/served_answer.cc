@@ -131,6 +131,7 @@ void ServedAnswer::HandleToken(int32_t idx, const TokenEvent& event) {
   const Clock::time_point now = Clock::now();
   if (!std::exchange(has_tokens_, true)) metrics_.ObserveFirstToken(now - received_at_);
   if (choice.completion_tokens > 0) metrics_.ObserveTokenGap(now - choice.last_token_at);
+  if (choice.completion_tokens == 0) choice.first_token_at = now;
   choice.last_token_at = now;
   ++choice.completion_tokens;
   if (with_logprobs_) {
@@ -160,9 +161,17 @@ void ServedAnswer::HandleFinished(int32_t idx, const FinishedEvent& event) {
   }
   Choice& choice = choices_[static_cast<size_t>(idx)];
   if (choice.first_of_prompt) usage_.cached_tokens += event.usage.cached_tokens;
+  AddTimes(event.usage);
   AddEnergy(event.usage);
   GiveOut(idx, choice.assembler.Finish(), /*at_end=*/true);
   EndChoice(idx, choice.assembler.stopped() ? FinishReason::kStop : event.reason);
+}
+
+// Choices run side by side: the slowest of them counts.
+void ServedAnswer::AddTimes(const Usage& usage) {
+  usage_.queue_ms = std::max(usage_.queue_ms, usage.queue_ms);
+  usage_.prefill_ms = std::max(usage_.prefill_ms, usage.prefill_ms);
+  usage_.decode_ms = std::max(usage_.decode_ms, usage.decode_ms);
 }
 
 // One source for the whole answer, or none.
@@ -241,6 +250,12 @@ void ServedAnswer::EndChoice(int32_t idx, FinishReason reason) {
   }
   choice.ended = true;
   choice.generation.reset();  // cancels it if a stop string ended the choice
+  if (usage_.decode_ms == 0 && choice.completion_tokens > 0) {
+    // Nobody has told its times: as seen from here.
+    const auto milliseconds = [](auto time) { return std::chrono::duration<double, std::milli>(time).count(); };
+    usage_.prefill_ms = milliseconds(choice.first_token_at - received_at_);
+    usage_.decode_ms = milliseconds(Clock::now() - choice.first_token_at);
+  }
   usage_.completion_tokens += choice.completion_tokens;
   const std::string& stop = choice.assembler.stop_string();
   const bool is_named = std::ranges::find(end_markers_, stop) == end_markers_.end();

@@ -75,7 +75,7 @@ class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_fr
     std::string note;
     int32_t completion_tokens = 0;
     bool ended = false;
-    Clock::time_point last_token_at{};
+    Clock::time_point first_token_at{}, last_token_at{};
     // With logprobs: tokens whose text has not been given out, and how many bytes of text there were in all.
     std::vector<PendingToken> pending;
     size_t token_bytes = 0;
@@ -97,6 +97,7 @@ class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_fr
   void GiveOutParts(int32_t idx, AnswerParts parts, std::vector<AnswerToken> tokens);
   std::string MakeCallId() const;
   void EndChoice(int32_t idx, FinishReason reason);
+  void AddTimes(const Usage& usage);
   void AddEnergy(const Usage& usage);
   void AddPlanHeader(http::Headers& headers) const;
   void Fail(const Status& status);

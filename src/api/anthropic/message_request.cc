@@ -8,6 +8,7 @@
 
 #include "api/anthropic/message_content.h"
 #include "api/json_fields.h"
+#include "api/tool_name.h"
 
 namespace lem::anthropic {
 namespace {
@@ -16,7 +17,6 @@ constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
 // As many as other dialects may have, and more than any client sends.
 constexpr size_t kMaxStopSequences = 16;
 constexpr size_t kMaxStopBytes = 1024;
-constexpr size_t kMaxTools = 512;
 constexpr int64_t kMinThinkingBudget = 1024;  // the API's own
 
 // Fields that ask for something outside of a model; their absence would show in the answer.
@@ -27,12 +27,6 @@ constexpr std::array<Unsupported, 2> kUnsupported = {{
     {"mcp_servers", "this server calls no other ones: give their tools in tools"},
     {"container", "this server runs no code"},
 }};
-
-bool IsToolName(std::string_view name) {
-  return !name.empty() && name.size() <= 128 && std::ranges::all_of(name, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
-  });
-}
 
 void ReadSampling(JsonFields& fields, RequestOptions& options) {
   SamplingParams& sampling = options.sampling;
@@ -99,12 +93,11 @@ std::optional<JsonObject> ReadTool(const JsonValue& value, const std::string& pa
                             JsonExcerpt(*fields.Find("type"))));
     return std::nullopt;
   }
-  constexpr std::string_view kNames = "1 to 128 letters, digits, '_' and '-'";
   const auto name = fields.String("name");
   if (!name) {
-    fields.FailMissing("name", kNames);
+    fields.FailMissing("name", kToolNameForm);
   } else if (!IsToolName(*name)) {
-    fields.FailValue("name", *fields.Find("name"), kNames);
+    fields.FailValue("name", *fields.Find("name"), kToolNameForm);
   }
   const JsonObject* schema = fields.Object("input_schema");
   if (schema == nullptr) fields.FailMissing("input_schema", "a JSON schema of an object");

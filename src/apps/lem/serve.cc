@@ -32,6 +32,8 @@ constexpr ServeFlag kConfigFlags[] = {
     {"--model", "server.models"},
     {"--host", "server.host"},
     {"--port", "server.port"},
+    {"--ollama-port", "server.ollama_port"},
+    {"--offline", "server.offline"},
     {"--threads", "engine.threads"},
     {"--context-length", "engine.context_length"},
     {"--kv-cache-bytes", "engine.kv_cache_bytes"},
@@ -86,7 +88,12 @@ Result<std::vector<ModelSource>> StoredModels() {
   return models;
 }
 
-Result<std::vector<ModelSource>> FindModels(const std::vector<std::string>& names) {
+Result<ModelRef> ResolveStored(const std::string& name) {
+  LEM_ASSIGN_OR_RETURN(const std::unique_ptr<ModelStore> store, ModelStore::Open());
+  return store->Resolve(name);
+}
+
+Result<std::vector<ModelSource>> FindModels(const std::vector<std::string>& names, bool offline) {
   if (names.empty()) return StoredModels();
   std::vector<ModelSource> models;
   for (const std::string& name : names) {
@@ -94,7 +101,7 @@ Result<std::vector<ModelSource>> FindModels(const std::vector<std::string>& name
       LEM_ASSIGN_OR_RETURN(const std::vector<ModelSource> found, ModelsInFolder(name));
       models.insert(models.end(), found.begin(), found.end());
     } else {
-      LEM_ASSIGN_OR_RETURN(const ModelRef ref, ResolveOrPull(name));
+      LEM_ASSIGN_OR_RETURN(const ModelRef ref, offline ? ResolveStored(name) : ResolveOrPull(name));
       models.push_back({ref.id, ref.path});
     }
   }
@@ -169,7 +176,7 @@ Status Serve(const ServeFlags& flags) {
   SetLogLevel(config.log.level);
   LEM_TRY(CheckHost(config.server.host, flags.allow_remote));
   LocalServiceOptions service_options;
-  LEM_ASSIGN_OR_RETURN(service_options.models, FindModels(config.server.models));
+  LEM_ASSIGN_OR_RETURN(service_options.models, FindModels(config.server.models, config.server.offline));
   service_options.num_threads = static_cast<int32_t>(config.engine.threads);
   service_options.engine.context_length = config.engine.context_length;
   service_options.engine.kv_cache_bytes = static_cast<uint64_t>(config.engine.kv_cache_bytes);
@@ -178,6 +185,10 @@ Status Serve(const ServeFlags& flags) {
   service_options.engine.cache_prefixes = config.engine.cache_prefixes;
   service_options.cache_folder = CacheDir();
   ApiServerOptions server_options;
+  LEM_ASSIGN_OR_RETURN(const std::unique_ptr<ModelStore> store, ModelStore::Open());
+  server_options.store = store.get();
+  server_options.offline = config.server.offline;
+  server_options.ollama_port = static_cast<uint16_t>(config.server.ollama_port);
   server_options.http.max_connections = static_cast<size_t>(config.server.max_connections);
 
   // The port first: a port in use is said at once, and early clients are told that models are loading.
@@ -185,6 +196,9 @@ Status Serve(const ServeFlags& flags) {
   ApiServer server(service, std::move(server_options));
   LEM_ASSIGN_OR_RETURN(const uint16_t port,
                        server.Listen(config.server.host, static_cast<uint16_t>(config.server.port)));
+  if (config.server.ollama_port != 0) {
+    LEM_TRY(server.Listen(config.server.host, static_cast<uint16_t>(config.server.ollama_port)).status());
+  }
   LEM_TRY(server.Start());
   const std::string url = UrlOf(config.server.host, port);
   PrintLine(stdout, fmt::format("Listening on {} (OpenAI base URL: {}/v1)", url, url));
@@ -211,7 +225,7 @@ Status Serve(const ServeFlags& flags) {
 
 void RegisterServe(CLI::App& app, Action& action) {
   auto flags = std::make_shared<ServeFlags>();  // shared by the parser and the action
-  CLI::App* command = app.add_subcommand("serve", "Serve models over HTTP (OpenAI's API)");
+  CLI::App* command = app.add_subcommand("serve", "Serve models over HTTP (OpenAI's, Anthropic's and Ollama's APIs)");
   for (const ServeFlag& flag : kConfigFlags) {
     const auto key = std::ranges::find(ConfigKeys(), std::string_view(flag.key), &ConfigKey::name);
     Config scratch;
