@@ -43,7 +43,7 @@ void AnthropicHandlers::HandleMessage(const http::Request& request, const http::
   };
   auto setup = set_up();
   if (!setup) return responder.Send(ErrorResponse(setup.error(), kAnthropicErrors, request.request_id));
-  ServedAnswer::Start(context_.loop, *std::move(setup), responder, kAnthropicErrors, context_.metrics, request);
+  context_.Answer(*std::move(setup), MakeHttpSink(responder, request.request_id), kAnthropicErrors, request);
 }
 
 http::Response AnthropicHandlers::HandleCountTokens(const http::Request& request) const {

@@ -11,6 +11,12 @@ GenerationContext HandlerContext::ForRequest(const http::Request& request) const
           is_limited ? request.received_at + request_timeout : Clock::time_point::max()};
 }
 
+void HandlerContext::Answer(AnswerSetup setup, std::unique_ptr<AnswerSink> sink, const ErrorDialect& dialect,
+                            const http::Request& request) const {
+  ServedAnswer::Start(loop, std::move(setup), std::move(sink), dialect, metrics,
+                      {request.request_id, request.received_at});
+}
+
 int64_t NowUnixSeconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }

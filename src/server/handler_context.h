@@ -15,6 +15,7 @@
 #include "server/generation_setup.h"
 #include "server/metrics.h"
 #include "server/output_grammar.h"
+#include "server/served_answer.h"
 
 namespace lem {
 
@@ -28,6 +29,9 @@ struct HandlerContext {
   bool offline = false;                          // no connection to other machines
 
   GenerationContext ForRequest(const http::Request& request) const;
+  // Lets the answer run; the sink gets it.
+  void Answer(AnswerSetup setup, std::unique_ptr<AnswerSink> sink, const ErrorDialect& dialect,
+              const http::Request& request) const;
 };
 
 // The body, parsed and checked, as a Request of the dialect.

@@ -184,7 +184,7 @@ void OllamaHandlers::HandleAnswer(const http::Request& request, const http::Resp
   }
   auto setup = SetUp(request, answer, *model, *std::move(wanted));
   if (!setup) return responder.Send(Refusal(setup.error()));
-  ServedAnswer::Start(context_.loop, *std::move(setup), responder, kOllamaErrors, context_.metrics, request);
+  context_.Answer(*std::move(setup), MakeHttpSink(responder, request.request_id), kOllamaErrors, request);
 }
 
 ParseResult<AnswerSetup> OllamaHandlers::SetUp(const http::Request& request, ollama::Answer answer,

@@ -53,7 +53,7 @@ void OpenAiHandlers::HandleChat(const http::Request& request, const http::Respon
   };
   auto setup = set_up();
   if (!setup) return responder.Send(ErrorResponse(setup.error(), kOpenAiErrors, request.request_id));
-  ServedAnswer::Start(context_.loop, *std::move(setup), responder, kOpenAiErrors, context_.metrics, request);
+  context_.Answer(*std::move(setup), MakeHttpSink(responder, request.request_id), kOpenAiErrors, request);
 }
 
 void OpenAiHandlers::HandleCompletion(const http::Request& request, const http::Responder& responder) const {
@@ -71,7 +71,7 @@ void OpenAiHandlers::HandleCompletion(const http::Request& request, const http::
   };
   auto setup = set_up();
   if (!setup) return responder.Send(ErrorResponse(setup.error(), kOpenAiErrors, request.request_id));
-  ServedAnswer::Start(context_.loop, *std::move(setup), responder, kOpenAiErrors, context_.metrics, request);
+  context_.Answer(*std::move(setup), MakeHttpSink(responder, request.request_id), kOpenAiErrors, request);
 }
 
 http::Response OpenAiHandlers::HandleModels(const http::Request& request) const {

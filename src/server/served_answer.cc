@@ -5,7 +5,6 @@
 #include <random>
 #include <utility>
 
-#include "http/sse.h"
 #include "server/plan_json.h"
 
 namespace lem {
@@ -18,33 +17,30 @@ constexpr auto kCatchUpTime = std::chrono::milliseconds(20);
 // Proxies and clients give up on a silent stream after 30 s or more; a long prefill is silent.
 constexpr auto kKeepAliveTime = std::chrono::seconds(10);
 
-http::Headers JsonLinesHeaders() {
-  return {{"Content-Type", "application/x-ndjson"}, {"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}};
-}
-
 }  // namespace
 
-void ServedAnswer::Start(AnswerLoop& loop, AnswerSetup setup, http::Responder responder, const ErrorDialect& dialect,
-                         Metrics& metrics, const http::Request& request) {
+void ServedAnswer::Start(AnswerLoop& loop, AnswerSetup setup, std::unique_ptr<AnswerSink> sink,
+                         const ErrorDialect& dialect, Metrics& metrics, AnswerOrigin origin) {
   loop.Adopt(std::shared_ptr<ServedAnswer>(
-      new ServedAnswer(loop, std::move(setup), std::move(responder), dialect, metrics, request)));
+      new ServedAnswer(loop, std::move(setup), std::move(sink), dialect, metrics, std::move(origin))));
 }
 
-ServedAnswer::ServedAnswer(AnswerLoop& loop, AnswerSetup setup, http::Responder responder, const ErrorDialect& dialect,
-                           Metrics& metrics, const http::Request& request)
+ServedAnswer::ServedAnswer(AnswerLoop& loop, AnswerSetup setup, std::unique_ptr<AnswerSink> sink,
+                           const ErrorDialect& dialect, Metrics& metrics, AnswerOrigin origin)
     : loop_(loop),
       dialect_(dialect),
       metrics_(metrics),
-      responder_(std::move(responder)),
+      sink_(std::move(sink)),
       writer_(std::move(setup.writer)),
+      is_stream_(writer_->is_stream()),
       tokenizer_(*setup.tokenizer),
       with_logprobs_(setup.with_logprobs),
       at_text_start_(setup.at_text_start),
       parsing_(std::move(setup.parsing)),
       end_markers_(std::move(setup.end_markers)),
       call_id_prefix_(std::move(setup.call_id_prefix)),
-      received_at_(request.received_at),
-      request_id_(request.request_id) {
+      received_at_(origin.received_at),
+      request_id_(std::move(origin.request_id)) {
   std::vector<std::string> stop = std::move(setup.stop);
   std::ranges::copy(end_markers_, std::back_inserter(stop));
   usage_.prompt_tokens = setup.prompt_tokens;
@@ -69,7 +65,7 @@ void ServedAnswer::Run() {
     // A client that only closed its sending side still reads.
     return Fail(Cancelled("the client has closed the connection"));
   }
-  if (stream_ && stream_->buffered_bytes() > kMaxBufferedBytes) {
+  if (is_stream_ && sink_->buffered_bytes() > kMaxBufferedBytes) {
     return loop_.WakeAt(Clock::now() + kCatchUpTime, weak_from_this());
   }
   TakeEvents();
@@ -84,16 +80,16 @@ void ServedAnswer::Begin() {
   begun_ = true;
   last_write_ = Clock::now();
   const std::weak_ptr<ServedAnswer> weak = weak_from_this();
-  responder_.OnDisconnect([weak] {
+  sink_->OnGone([weak] {
     const std::shared_ptr<ServedAnswer> self = weak.lock();
     if (self == nullptr) return;
     self->client_gone_.store(true);
     self->loop_.Wake(self);
   });
-  if (writer_->is_stream()) {
-    http::Headers headers = writer_->framing() == StreamFraming::kJsonLines ? JsonLinesHeaders() : http::SseHeaders();
+  if (is_stream_) {
+    http::Headers headers;
     AddPlanHeader(headers);
-    stream_ = responder_.StartStream(200, std::move(headers));
+    sink_->BeginStream(std::move(headers), writer_->framing());
   }
   Put(writer_->Begin());
   for (size_t i = 0; i < choices_.size(); ++i) {
@@ -111,7 +107,7 @@ void ServedAnswer::TakeEvents() {
       std::optional<Event> event = choices_[i].generation->Poll();
       if (!event) break;
       Handle(static_cast<int32_t>(i), std::move(*event));
-      if (out_.size() > kMaxBufferedBytes) return loop_.Wake(shared_from_this());
+      if (!ended_ && sink_->pending_bytes() > kMaxBufferedBytes) return loop_.Wake(shared_from_this());
     }
   }
 }
@@ -265,26 +261,24 @@ void ServedAnswer::EndChoice(int32_t idx, FinishReason reason) {
   // A choice that a stop string ended took energy that nobody counted to its end.
   if (num_with_energy_ != choices_.size()) usage_.energy_source = "unavailable";
   WireMessages last = writer_->End(usage_);
-  if (stream_) {
+  if (is_stream_) {
     Put(last);
-    Flush();
-    stream_->Finish();
+    sink_->EndStream();
   } else {
-    http::Response response = http::Response::Json(200, std::move(last.front().data));
-    AddPlanHeader(response.headers);
-    responder_.Send(std::move(response));
+    http::Headers headers;
+    AddPlanHeader(headers);
+    sink_->SendBody(std::move(last.front().data), std::move(headers));
   }
   End();
 }
 
 void ServedAnswer::Fail(const Status& status) {
   const RequestError error{status, "", ""};
-  if (stream_) {
+  if (is_stream_) {
     Put(writer_->Fail(ToWireError(error, dialect_, request_id_)));
-    Flush();
-    stream_->Finish();
+    sink_->EndStream();
   } else {
-    responder_.Send(ErrorResponse(error, dialect_, request_id_));
+    sink_->SendError(error, dialect_);
   }
   End();
 }
@@ -292,33 +286,29 @@ void ServedAnswer::Fail(const Status& status) {
 void ServedAnswer::End() {
   ended_ = true;
   choices_.clear();  // cancels; no notify function runs after this
-  stream_.reset();
+  sink_.reset();     // a stream that has not ended is cut
   loop_.Release(*this);
 }
 
 void ServedAnswer::Put(const WireMessages& messages) {
-  const bool is_lines = writer_->framing() == StreamFraming::kJsonLines;
-  for (const WireMessage& message : messages) {
-    out_ += is_lines ? message.data + '\n' : http::SseEvent(message.data, message.event);
-  }
+  if (messages.empty()) return;
+  sink_->Put(messages);
+  has_pending_ = true;
 }
 
 // False: the client has gone.
 bool ServedAnswer::Flush() {
-  if (out_.empty() || !stream_) return true;
+  if (!is_stream_ || !std::exchange(has_pending_, false)) return true;
   last_write_ = Clock::now();
-  const bool there = stream_->Write(out_);
-  out_.clear();
-  return there;
+  return sink_->Flush();
 }
 
 void ServedAnswer::KeepAlive() {
-  if (!stream_) return;
+  if (!is_stream_) return;
   const Clock::time_point now = Clock::now();
   if (now - last_write_ >= kKeepAliveTime) {
-    Put(writer_->Ping());
-    // A blank before the next line's JSON is no line of its own.
-    if (out_.empty()) out_ = writer_->framing() == StreamFraming::kJsonLines ? " " : http::SseComment("still here");
+    sink_->KeepAlive(writer_->Ping());
+    has_pending_ = true;
     if (!Flush()) return End();
   }
   // One timer at a time; it is set again when it has come.

@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "api/answer_writer.h"
-#include "http/responder.h"
 #include "runtime/inference_service.h"
 #include "server/answer_loop.h"
+#include "server/answer_sink.h"
 #include "server/error_mapping.h"
 #include "server/metrics.h"
 #include "text/text_assembler.h"
@@ -51,11 +51,17 @@ struct AnswerSetup {
   std::optional<Parsing> parsing;
 };
 
+// The request that an answer is for.
+struct AnswerOrigin {
+  std::string request_id;
+  Clock::time_point received_at;
+};
+
 class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_from_this<ServedAnswer> {
  public:
   // The loop keeps the answer until it ends. Loop, dialect and metrics must outlive it.
-  static void Start(AnswerLoop& loop, AnswerSetup setup, http::Responder responder, const ErrorDialect& dialect,
-                    Metrics& metrics, const http::Request& request);
+  static void Start(AnswerLoop& loop, AnswerSetup setup, std::unique_ptr<AnswerSink> sink, const ErrorDialect& dialect,
+                    Metrics& metrics, AnswerOrigin origin);
 
   void Run() override;
   void Abandon() override;
@@ -82,8 +88,8 @@ class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_fr
     size_t given_out_bytes = 0;
   };
 
-  ServedAnswer(AnswerLoop& loop, AnswerSetup setup, http::Responder responder, const ErrorDialect& dialect,
-               Metrics& metrics, const http::Request& request);
+  ServedAnswer(AnswerLoop& loop, AnswerSetup setup, std::unique_ptr<AnswerSink> sink, const ErrorDialect& dialect,
+               Metrics& metrics, AnswerOrigin origin);
 
   void Begin();
   void TakeEvents();
@@ -114,8 +120,9 @@ class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_fr
   AnswerLoop& loop_;
   const ErrorDialect& dialect_;
   Metrics& metrics_;
-  const http::Responder responder_;
+  std::unique_ptr<AnswerSink> sink_;  // null when the answer has ended
   const std::unique_ptr<AnswerWriter> writer_;
+  const bool is_stream_;
   const Tokenizer& tokenizer_;
   const bool with_logprobs_;
   const bool at_text_start_;
@@ -133,8 +140,7 @@ class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_fr
   size_t num_ended_ = 0;
   size_t num_with_energy_ = 0;  // choices whose energy usage_ has
   bool begun_ = false, ended_ = false, has_tokens_ = false;
-  std::shared_ptr<http::EventStream> stream_;  // shared with the connection; null: the answer is one body
-  std::string out_;                            // not yet written
+  bool has_pending_ = false;  // messages that were put and not sent
   Clock::time_point last_write_{};
   Clock::time_point next_timer_{};
 };
