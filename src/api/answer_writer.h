@@ -58,12 +58,21 @@ struct WireMessage {
 };
 using WireMessages = std::vector<WireMessage>;
 
+// How the messages of a stream follow each other.
+enum class StreamFraming {
+  kServerSentEvents,
+  kJsonLines,  // NDJSON: one JSON text a line
+};
+
 class AnswerWriter {
  public:
   virtual ~AnswerWriter() = default;
+  virtual StreamFraming framing() const { return StreamFraming::kServerSentEvents; }
   // True: messages are events of a stream that begins at once. False: there is one message, the body, made by End.
   virtual bool is_stream() const = 0;
   virtual WireMessages Begin() = 0;
+  // What keeps a quiet stream alive, if the dialect has a message for it.
+  virtual WireMessages Ping() { return {}; }
   virtual WireMessages Text(AnswerText text) = 0;
   // Of chats only.
   virtual WireMessages Reasoning(int32_t /*choice*/, std::string_view /*text*/) { return {}; }

@@ -18,8 +18,9 @@ struct RequestError {
 struct WireError {
   std::string type;  // "invalid_request_error"
   std::string message;
-  std::string param;  // empty = none
-  std::string code;   // empty = none
+  std::string param;       // empty = none
+  std::string code;        // empty = none
+  std::string request_id;  // empty = not known
 };
 
 template <typename T>

@@ -51,6 +51,7 @@ struct ChatRequest {
   ToolChoice tool_choice;
   bool parallel_tool_calls = true;
   JsonObject template_arguments;  // further variables of the template
+  std::string answer_prefix;      // text that the answer goes on from; not part of it
 };
 
 // Text, or the token ids themselves.
@@ -61,6 +62,7 @@ struct CompletionRequest {
   std::vector<Prompt> prompts;                            // at least one
   bool echo = false;                                      // the answer begins with the prompt
   SpecialTokens special_tokens = SpecialTokens::kAsText;  // in prompts that are text
+  std::string suffix;  // of one prompt: what comes after the answer; empty = nothing is filled in
 };
 
 }  // namespace lem

@@ -15,7 +15,7 @@ constexpr std::string_view kPreflightMaxAgeS = "600";
 constexpr size_t kMaxRequestedHeaders = 2048;
 constexpr std::string_view kUsualRequestHeaders = "Authorization, Content-Type, X-Request-Id";
 // What a page may read besides the CORS-safelisted fields.
-constexpr std::string_view kExposedHeaders = "X-Request-Id, Retry-After";
+constexpr std::string_view kExposedHeaders = "X-Request-Id, Request-Id, Retry-After";
 
 // Only what a name, an address or an origin may consist of, so that a message never carries anything else back.
 std::string Shown(std::string_view text) {

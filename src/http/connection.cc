@@ -213,7 +213,8 @@ void Connection::OnHeader() {
   summary_.method = request.method;
   summary_.path = request.path;
   summary_.request_id = request.request_id;
-  extra_fields_ = {{"X-Request-Id", request.request_id}};
+  // The second name is the one that Anthropic's clients look for.
+  extra_fields_ = {{"X-Request-Id", request.request_id}, {"Request-Id", request.request_id}};
   wants_keep_alive_ = parser_->keep_alive();
   http11_ = parser_->http11();
   head_only_ = request.method == "HEAD";

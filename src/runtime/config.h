@@ -23,6 +23,8 @@ struct Config {
     int64_t port = 5366;
     std::vector<std::string> models;
     int64_t max_connections = 1024;
+    int64_t ollama_port = 0;
+    bool offline = false;
   };
   struct Engine {
     int64_t threads = 0;
@@ -33,6 +35,10 @@ struct Config {
     std::vector<std::string> devices;
     bool deterministic = false;
     bool cache_prefixes = true;
+    bool speculate = true;
+    std::string admission = "maximise";
+    int64_t memory_bytes = 0;
+    int64_t keep_alive_s = 300;
   };
   struct Log {
     LogLevel level = LogLevel::kInfo;

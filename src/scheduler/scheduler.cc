@@ -18,6 +18,12 @@ int64_t BlocksOf(int64_t tokens, int64_t block_tokens) { return (tokens + block_
 
 }  // namespace
 
+Result<AdmissionPolicy> ParseAdmissionPolicy(const std::string& name) {
+  if (name == "guarantee") return AdmissionPolicy::kGuarantee;
+  if (name == "maximise") return AdmissionPolicy::kMaximise;
+  return InvalidArgument("admission is \"{}\"; allowed: guarantee, maximise", name);
+}
+
 Scheduler::Urgency Scheduler::UrgencyOf(const SequenceDemand& demand, Seconds due, Seconds now) const {
   const auto aged = static_cast<int64_t>(std::max(0.0, now - demand.arrival) / options_.ageing_s);
   return {std::max<int64_t>(0, static_cast<int64_t>(demand.priority) - aged), shares_.ServiceOf(demand.tenant), due,

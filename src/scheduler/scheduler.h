@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "base/status.h"
 #include "request/request.h"
 #include "scheduler/fair_share.h"
 #include "scheduler/step_costs.h"
@@ -29,6 +30,9 @@ enum class AdmissionPolicy {
   kGuarantee,  // all it may come to use is kept for it, so that it is never interrupted
   kMaximise,   // as many as have room now; the least urgent gives way when blocks run out, and goes on later
 };
+
+// "guarantee" or "maximise". Errors: InvalidArgument naming both.
+Result<AdmissionPolicy> ParseAdmissionPolicy(const std::string& name);
 
 struct SchedulerOptions {
   AdmissionPolicy policy = AdmissionPolicy::kMaximise;

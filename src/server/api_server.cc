@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/json.h"
+#include "http/uri.h"
 #include "server/error_mapping.h"
 #include "server/plan_json.h"
 
@@ -16,6 +17,8 @@ constexpr auto kFarewellTime = std::chrono::milliseconds(500);
 
 std::string_view StateName(ModelState state) {
   switch (state) {
+    case ModelState::kUnloaded:
+      return "unloaded";
     case ModelState::kLoading:
       return "loading";
     case ModelState::kReady:
@@ -31,19 +34,26 @@ std::string_view StateName(ModelState state) {
 ApiServerOptions::ApiServerOptions() { http.limits.max_body_bytes = 10 << 20; }
 
 ApiServer::ApiServer(InferenceService& service, ApiServerOptions options)
-    : service_(service), openai_(service, loop_, metrics_, options.request_timeout) {
-  options.http.error_formatter = [](const http::HttpError& error) { return ErrorResponse(error, kOpenAiErrors); };
+    : service_(service),
+      context_{service, loop_, metrics_, grammars_, options.request_timeout, options.offline},
+      library_(service, options.store),
+      anthropic_(context_),
+      ollama_(context_, library_),
+      openai_(context_, anthropic_) {
+  options.http.error_formatter = [](const http::HttpError& error) { return ErrorResponse(error); };
   options.http.on_exchange_end = [this](const http::ExchangeSummary& summary) {
     metrics_.CountRequest(summary.route, summary.status);
   };
-  server_ = std::make_unique<http::Server>(std::move(options.http), MakeRouter());
+  server_ = std::make_unique<http::Server>(std::move(options.http), MakeRouter(options.ollama_port));
 }
 
-http::Router ApiServer::MakeRouter() {
+http::Router ApiServer::MakeRouter(uint16_t ollama_port) {
   using http::Request;
   using http::Response;
   http::Router router;
   openai_.AddRoutes(router);
+  anthropic_.AddRoutes(router);
+  ollama_.AddRoutes(router);
   const http::RouteOptions quick{.run_on = http::RunOn::kIoThread};
   router.Add("GET", "/health", [this](const Request&) { return HandleHealth(); }, quick);
   router.Add("GET", "/lem/v1/devices", [this](const Request&) { return HandleDevices(); });
@@ -56,7 +66,12 @@ http::Router ApiServer::MakeRouter() {
     response.headers = {{"Content-Type", std::string(MetricsRegistry::kTextContentType)}};
     return response;
   });
-  router.Add("GET", "/", [](const Request&) {
+  router.Add("GET", "/", [ollama_port](const Request& request) {
+    // What Ollama's clients look for on its port.
+    const auto authority = http::ParseAuthority(request.headers.Get("Host"));
+    if (ollama_port != 0 && authority && authority->port == ollama_port) {
+      return Response::Text(200, "Ollama is running");
+    }
     JsonWriter writer;
     writer.BeginObject().Key("name").String("Lemonade").Key("version").String(LEM_VERSION);
     writer.Key("openai_base_url").String("/v1").EndObject();

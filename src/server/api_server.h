@@ -17,7 +17,11 @@
 #include "http/server.h"
 #include "runtime/inference_service.h"
 #include "server/answer_loop.h"
+#include "server/anthropic_handlers.h"
+#include "server/handler_context.h"
 #include "server/metrics.h"
+#include "server/model_library.h"
+#include "server/ollama_handlers.h"
 #include "server/openai_handlers.h"
 
 namespace lem {
@@ -27,6 +31,9 @@ struct ApiServerOptions {
 
   http::ServerOptions http;
   std::chrono::milliseconds request_timeout{0};  // for a whole answer; 0 = as long as it takes
+  ModelStore* store = nullptr;                   // outlives the server; null: clients cannot pull or delete
+  bool offline = false;                          // nothing is fetched from other machines
+  uint16_t ollama_port = 0;                      // the one that Ollama's clients look for, if it is listened on
 };
 
 // Methods may be called from one thread at a time.
@@ -46,7 +53,7 @@ class ApiServer {
   const AnswerLoop& loop() const { return loop_; }
 
  private:
-  http::Router MakeRouter();
+  http::Router MakeRouter(uint16_t ollama_port);
   http::Response HandleReady() const;
   http::Response HandleHealth() const;
   http::Response HandleDevices() const;
@@ -54,6 +61,11 @@ class ApiServer {
   InferenceService& service_;
   Metrics metrics_;
   AnswerLoop loop_;
+  GrammarCache grammars_;
+  const HandlerContext context_;
+  const ModelLibrary library_;
+  AnthropicHandlers anthropic_;
+  OllamaHandlers ollama_;
   OpenAiHandlers openai_;
   std::atomic<bool> draining_{false};
   std::unique_ptr<http::Server> server_;  // ends first: its handlers use the others

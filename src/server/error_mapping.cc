@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "api/anthropic/message_response.h"
+#include "api/ollama/response.h"
 #include "api/openai/envelope.h"
 
 namespace lem {
@@ -58,26 +60,35 @@ http::Response MakeResponse(int http_status, int retry_after_s, const WireError&
 }  // namespace
 
 const ErrorDialect kOpenAiErrors = {OpenAiType, openai::WriteError};
+const ErrorDialect kAnthropicErrors = {anthropic::ErrorType, anthropic::WriteError};
+const ErrorDialect kOllamaErrors = {OpenAiType, ollama::WriteError};
+
+const ErrorDialect& ErrorDialectOf(std::string_view path) {
+  if (path.starts_with("/v1/messages") || path.starts_with("/messages")) return kAnthropicErrors;
+  if (path.starts_with("/api/")) return kOllamaErrors;
+  return kOpenAiErrors;
+}
 
 const ErrorMapping& MappingOf(StatusCode code) { return *std::ranges::find(kMappings, code, &ErrorMapping::code); }
 
-WireError ToWireError(const RequestError& error, const ErrorDialect& dialect) {
+WireError ToWireError(const RequestError& error, const ErrorDialect& dialect, std::string_view request_id) {
   return {dialect.type_of(MappingOf(error.status.code()).http_status), error.status.message(), error.param,
-          error.code.empty() ? std::string(StatusCodeName(error.status.code())) : error.code};
+          error.code.empty() ? std::string(StatusCodeName(error.status.code())) : error.code, std::string(request_id)};
 }
 
-http::Response ErrorResponse(const RequestError& error, const ErrorDialect& dialect) {
+http::Response ErrorResponse(const RequestError& error, const ErrorDialect& dialect, std::string_view request_id) {
   const ErrorMapping& mapping = MappingOf(error.status.code());
   // What the engine knows is better than what is usual.
   const int known = static_cast<int>(std::ceil(std::min(error.status.retry_after_s(), kLongestRetryAfter)));
-  return MakeResponse(mapping.http_status, known > 0 ? known : mapping.retry_after_s, ToWireError(error, dialect),
-                      dialect);
+  return MakeResponse(mapping.http_status, known > 0 ? known : mapping.retry_after_s,
+                      ToWireError(error, dialect, request_id), dialect);
 }
 
-http::Response ErrorResponse(const http::HttpError& error, const ErrorDialect& dialect) {
+http::Response ErrorResponse(const http::HttpError& error) {
+  const ErrorDialect& dialect = ErrorDialectOf(error.path);
   const int retry_after_s = error.status == 429 || error.status == 503 ? 1 : 0;
-  return MakeResponse(error.status, retry_after_s, {dialect.type_of(error.status), error.message, "", error.code},
-                      dialect);
+  return MakeResponse(error.status, retry_after_s,
+                      {dialect.type_of(error.status), error.message, "", error.code, error.request_id}, dialect);
 }
 
 }  // namespace lem

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "api/request_error.h"
 #include "http/message.h"
@@ -22,10 +23,15 @@ struct ErrorDialect {
   std::string (*write)(const WireError& error);
 };
 extern const ErrorDialect kOpenAiErrors;
+extern const ErrorDialect kAnthropicErrors;
+extern const ErrorDialect kOllamaErrors;
 
-WireError ToWireError(const RequestError& error, const ErrorDialect& dialect);
-http::Response ErrorResponse(const RequestError& error, const ErrorDialect& dialect);
+// The dialect of a path's routes, which need not exist.
+const ErrorDialect& ErrorDialectOf(std::string_view path);
+
+WireError ToWireError(const RequestError& error, const ErrorDialect& dialect, std::string_view request_id);
+http::Response ErrorResponse(const RequestError& error, const ErrorDialect& dialect, std::string_view request_id);
 // Errors of the HTTP server itself (routing, limits, access).
-http::Response ErrorResponse(const http::HttpError& error, const ErrorDialect& dialect);
+http::Response ErrorResponse(const http::HttpError& error);
 
 }  // namespace lem

@@ -17,7 +17,7 @@ TEST(ErrorMappingTest, EveryCodeHasARow) {
 
 TEST(ErrorMappingTest, SaysWhenToTryAgain) {
   const auto response = [](Status status) {
-    return ErrorResponse(RequestError{std::move(status), "", ""}, kOpenAiErrors);
+    return ErrorResponse(RequestError{std::move(status), "", ""}, kOpenAiErrors, "");
   };
   const http::Response busy = response(ResourceExhausted("full"));
   EXPECT_EQ(busy.status, 429);
@@ -30,7 +30,7 @@ TEST(ErrorMappingTest, SaysWhenToTryAgain) {
 
 TEST(ErrorMappingTest, WritesAllFourFields) {
   const http::Response response =
-      ErrorResponse(RequestError{InvalidArgument("n is \"x\"\r\n"), "n", "invalid_type"}, kOpenAiErrors);
+      ErrorResponse(RequestError{InvalidArgument("n is \"x\"\r\n"), "n", "invalid_type"}, kOpenAiErrors, "");
   EXPECT_EQ(response.status, 400);
   EXPECT_EQ(
       response.body,
@@ -39,7 +39,7 @@ TEST(ErrorMappingTest, WritesAllFourFields) {
   error.status = 503;
   error.code = "overloaded";
   error.message = "too many";
-  const http::Response overloaded = ErrorResponse(error, kOpenAiErrors);
+  const http::Response overloaded = ErrorResponse(error);
   EXPECT_EQ(overloaded.body,
             R"({"error":{"message":"too many","type":"server_error","param":null,"code":"overloaded"}})");
   EXPECT_EQ(overloaded.headers.Get("Retry-After"), "1");

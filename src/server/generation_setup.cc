@@ -4,6 +4,7 @@
 #include <iterator>
 #include <utility>
 
+#include "server/fill_in_the_middle.h"
 #include "text/chat_prompt.h"
 #include "text/tool_calls/generic_tools.h"
 
@@ -49,7 +50,11 @@ GenerateRequest MakeRequest(const GenerationContext& context, const RequestOptio
   request.max_tokens = options.max_tokens;
   request.sampling = options.sampling;
   request.ignore_end_tokens = options.ignore_end_tokens;
-  request.cache_salt = options.cache_salt;
+  request.priority = context.urgency->priority;
+  request.ttft_target_ms = context.urgency->ttft_target_ms;
+  request.tpot_target_ms = context.urgency->tpot_target_ms;
+  request.tenant = context.urgency->tenant;
+  request.cache_salt = request.tenant + "/" + options.cache_salt;  // what others asked is not to be found out by time
   request.num_logprobs = options.num_logprobs;
   request.deadline = context.deadline;
   return request;
@@ -123,6 +128,21 @@ ParseResult<std::vector<TokenId>> TokensOf(const Prompt& prompt, SpecialTokens s
   return tokens;
 }
 
+ParseResult<std::vector<TokenId>> FillInTokensOf(const Prompt& prompt, const std::string& suffix,
+                                                 const ModelInfo& model) {
+  const auto* text = std::get_if<std::string>(&prompt);
+  if (text == nullptr) return Refuse(InvalidArgument("suffix needs a prompt that is text"), "suffix", "");
+  auto tokens = EncodeFillIn(*model.tokenizer, *text, suffix);
+  if (!tokens) {
+    return Refuse(
+        InvalidArgument("model '{}' was not trained to fill in text before a suffix; leave suffix out, or use a "
+                        "model that was",
+                        model.id),
+        "suffix", "unsupported_parameter");
+  }
+  return *std::move(tokens);
+}
+
 EchoedPrompt EchoOf(const Prompt& prompt, const std::vector<TokenId>& tokens, SpecialTokens special, bool with_tokens,
                     const Tokenizer& tokenizer) {
   EchoedPrompt echo;
@@ -141,31 +161,16 @@ EchoedPrompt EchoOf(const Prompt& prompt, const std::vector<TokenId>& tokens, Sp
   return echo;
 }
 
-}  // namespace
-
-ParseResult<ModelInfo> FindReadyModel(const InferenceService& service, const std::string& id) {
-  Result<ModelInfo> model = service.FindModel(id);
-  if (!model.ok()) return Refuse(model.status(), "model", "model_not_found");
-  if (model->state == ModelState::kLoading) {
-    return Refuse(Unavailable("model '{}' is still loading; try again soon", model->id), "model", "model_loading");
-  }
-  if (model->state == ModelState::kFailed) {
-    return Refuse(Unavailable("{}", model->error.message()), "model", "model_failed");
-  }
-  return *std::move(model);
-}
-
-ParseResult<AnswerSetup> SetUpChat(const GenerationContext& context, const ModelInfo& model, ChatRequest request) {
-  const std::string param = "messages";
-  size_t content_bytes = 0;
+// The prompt of a chat. Takes messages and template arguments out of the request.
+ParseResult<std::vector<TokenId>> EncodePrompt(const ModelInfo& model, ChatRequest& request) {
+  size_t content_bytes = request.answer_prefix.size();
   for (const ChatMessage& message : request.messages) content_bytes += message.content.size();
   if (content_bytes / kMaxBytesPerToken > static_cast<size_t>(model.context_length)) {
     return Refuse(InvalidArgument("the messages have {} bytes, which cannot fit the context of model '{}', {} tokens: "
                                   "shorten them",
                                   content_bytes, model.id, model.context_length),
-                  param, "context_length_exceeded");
+                  "messages", "context_length_exceeded");
   }
-  const ToolFormat format = DetectToolFormat(*model.chat_template, *model.tokenizer);
   ChatTemplateInputs inputs;
   inputs.messages = WithGenericTools(std::move(request.messages), request.tools, model.chat_template->tool_support());
   inputs.tools = request.tools;
@@ -175,11 +180,48 @@ ParseResult<AnswerSetup> SetUpChat(const GenerationContext& context, const Model
     // Whatever a template objects to, or runs out of, comes from this request.
     return Refuse(InvalidArgument("the chat template of model '{}' refuses the messages: {}", model.id,
                                   prompt.status().message()),
-                  param, "template_error");
+                  "messages", "template_error");
   }
+  std::ranges::copy(model.tokenizer->Encode(request.answer_prefix, SpecialTokens::kAsText, AddSpecial::kNone),
+                    std::back_inserter(*prompt));
+  return *std::move(prompt);
+}
+
+}  // namespace
+
+ParseResult<ModelInfo> FindReadyModel(InferenceService& service, const std::string& id, Clock::time_point deadline) {
+  Result<ModelInfo> model = service.FindModel(id);
+  if (!model.ok()) return Refuse(model.status(), "model", "model_not_found");
+  if (model->on_demand && model->state != ModelState::kReady) {
+    const Status loaded = service.EnsureLoaded(id, deadline);
+    if (!loaded.ok()) return Refuse(loaded, "model", "model_failed");
+    model = service.FindModel(id);
+  }
+  if (model->state == ModelState::kLoading) {
+    return Refuse(Unavailable("model '{}' is still loading; try again soon", model->id), "model", "model_loading");
+  }
+  if (model->state == ModelState::kFailed) {
+    return Refuse(Unavailable("{}", model->error.message()), "model", "model_failed");
+  }
+  return *std::move(model);
+}
+
+ParseResult<int64_t> CountChatTokens(const ModelInfo& model, ChatRequest request) {
+  const auto prompt = EncodePrompt(model, request);
+  if (!prompt) return tl::unexpected(prompt.error());
+  return static_cast<int64_t>(prompt->size());
+}
+
+ParseResult<AnswerSetup> SetUpChat(const GenerationContext& context, const ModelInfo& model, ChatRequest request) {
+  const std::string param = "messages";
+  if (!context.urgency) return tl::unexpected(context.urgency.error());
+  auto prompt = EncodePrompt(model, request);
+  if (!prompt) return tl::unexpected(prompt.error());
   if (auto error = CheckLimits(request.options, model, prompt->size(), param)) return tl::unexpected(*error);
+  const ToolFormat format = DetectToolFormat(*model.chat_template, *model.tokenizer);
   AnswerSetup setup = MakeSetup(request.options, model);
-  std::ranges::copy(model.chat_template->end_markers(), std::back_inserter(setup.stop));
+  setup.end_markers = model.chat_template->end_markers();
+  setup.at_text_start = request.answer_prefix.empty();
   const bool starts_in_reasoning = EndsInReasoning(*prompt, format, *model.tokenizer);
   auto grammar = CompileChatGrammar(context.grammars, {*model.tokenizer, format, starts_in_reasoning}, request);
   if (!grammar) return tl::unexpected(grammar.error());
@@ -199,6 +241,7 @@ ParseResult<AnswerSetup> SetUpChat(const GenerationContext& context, const Model
 
 ParseResult<AnswerSetup> SetUpCompletion(const GenerationContext& context, const ModelInfo& model,
                                          const CompletionRequest& request) {
+  if (!context.urgency) return tl::unexpected(context.urgency.error());
   AnswerSetup setup = MakeSetup(request.options, model);
   setup.at_text_start = false;
   auto grammar = CompileOutputGrammar(context.grammars, request.options.form);
@@ -207,7 +250,8 @@ ParseResult<AnswerSetup> SetUpCompletion(const GenerationContext& context, const
   std::vector<std::vector<TokenId>> prompts;
   for (size_t i = 0; i < request.prompts.size(); ++i) {
     const std::string param = request.prompts.size() > 1 ? fmt::format("prompt[{}]", i) : "prompt";
-    auto tokens = TokensOf(request.prompts[i], request.special_tokens, model, param);
+    auto tokens = request.suffix.empty() ? TokensOf(request.prompts[i], request.special_tokens, model, param)
+                                         : FillInTokensOf(request.prompts[i], request.suffix, model);
     if (!tokens) return tl::unexpected(tokens.error());
     if (auto error = CheckLimits(request.options, model, tokens->size(), param)) return tl::unexpected(*error);
     prompts.push_back(*std::move(tokens));

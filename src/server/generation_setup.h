@@ -8,6 +8,7 @@
 #include "runtime/inference_service.h"
 #include "server/output_grammar.h"
 #include "server/served_answer.h"
+#include "server/urgency.h"
 
 namespace lem {
 
@@ -16,10 +17,16 @@ struct GenerationContext {
   GrammarCache& grammars;
   std::string request_id;
   Clock::time_point deadline = Clock::time_point::max();
+  ParseResult<Urgency> urgency;  // an error refuses the request
 };
 
-// The model, if it can answer now. Errors: NotFound, Unavailable (loading or failed).
-ParseResult<ModelInfo> FindReadyModel(const InferenceService& service, const std::string& id);
+// The model, if it can answer now; one that is loaded on demand is waited for. Errors: NotFound, Unavailable (loading
+// or failed), ResourceExhausted (no room for it).
+ParseResult<ModelInfo> FindReadyModel(InferenceService& service, const std::string& id,
+                                      Clock::time_point deadline = Clock::time_point::max());
+
+// Of the prompt that SetUpChat would make.
+ParseResult<int64_t> CountChatTokens(const ModelInfo& model, ChatRequest request);
 
 // All but the writer. Errors: of the template, of the model's limits, of InferenceService::Submit; when one generation
 // of several is refused the others are cancelled.

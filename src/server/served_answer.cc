@@ -1,10 +1,10 @@
 #include "server/served_answer.h"
 
 #include <algorithm>
+#include <iterator>
 #include <random>
 #include <utility>
 
-#include "http/sse.h"
 #include "server/plan_json.h"
 
 namespace lem {
@@ -19,24 +19,30 @@ constexpr auto kKeepAliveTime = std::chrono::seconds(10);
 
 }  // namespace
 
-void ServedAnswer::Start(AnswerLoop& loop, AnswerSetup setup, http::Responder responder, const ErrorDialect& dialect,
-                         Metrics& metrics, Clock::time_point received_at) {
+void ServedAnswer::Start(AnswerLoop& loop, AnswerSetup setup, std::unique_ptr<AnswerSink> sink,
+                         const ErrorDialect& dialect, Metrics& metrics, AnswerOrigin origin) {
   loop.Adopt(std::shared_ptr<ServedAnswer>(
-      new ServedAnswer(loop, std::move(setup), std::move(responder), dialect, metrics, received_at)));
+      new ServedAnswer(loop, std::move(setup), std::move(sink), dialect, metrics, std::move(origin))));
 }
 
-ServedAnswer::ServedAnswer(AnswerLoop& loop, AnswerSetup setup, http::Responder responder, const ErrorDialect& dialect,
-                           Metrics& metrics, Clock::time_point received_at)
+ServedAnswer::ServedAnswer(AnswerLoop& loop, AnswerSetup setup, std::unique_ptr<AnswerSink> sink,
+                           const ErrorDialect& dialect, Metrics& metrics, AnswerOrigin origin)
     : loop_(loop),
       dialect_(dialect),
       metrics_(metrics),
-      responder_(std::move(responder)),
+      sink_(std::move(sink)),
       writer_(std::move(setup.writer)),
+      is_stream_(writer_->is_stream()),
       tokenizer_(*setup.tokenizer),
       with_logprobs_(setup.with_logprobs),
       at_text_start_(setup.at_text_start),
       parsing_(std::move(setup.parsing)),
-      received_at_(received_at) {
+      end_markers_(std::move(setup.end_markers)),
+      call_id_prefix_(std::move(setup.call_id_prefix)),
+      received_at_(origin.received_at),
+      request_id_(std::move(origin.request_id)) {
+  std::vector<std::string> stop = std::move(setup.stop);
+  std::ranges::copy(end_markers_, std::back_inserter(stop));
   usage_.prompt_tokens = setup.prompt_tokens;
   std::vector<PlanSummary> plans;
   plans.reserve(setup.choices.size());
@@ -46,7 +52,7 @@ ServedAnswer::ServedAnswer(AnswerLoop& loop, AnswerSetup setup, http::Responder 
     choices_.push_back({.generation = std::move(choice.generation),
                         .echo = std::move(choice.echo),
                         .first_of_prompt = choice.first_of_prompt,
-                        .assembler = TextAssembler(tokenizer_, setup.stop, at_text_start_,
+                        .assembler = TextAssembler(tokenizer_, stop, at_text_start_,
                                                    parsing_ ? parsing_->format.visible_tokens : std::vector<TokenId>()),
                         .parser = parsing_ ? MakeAnswerParser(parsing_->format, parsing_->options) : nullptr});
   }
@@ -59,7 +65,7 @@ void ServedAnswer::Run() {
     // A client that only closed its sending side still reads.
     return Fail(Cancelled("the client has closed the connection"));
   }
-  if (stream_ && stream_->buffered_bytes() > kMaxBufferedBytes) {
+  if (is_stream_ && sink_->buffered_bytes() > kMaxBufferedBytes) {
     return loop_.WakeAt(Clock::now() + kCatchUpTime, weak_from_this());
   }
   TakeEvents();
@@ -72,17 +78,18 @@ void ServedAnswer::Abandon() { End(); }
 
 void ServedAnswer::Begin() {
   begun_ = true;
+  last_write_ = Clock::now();
   const std::weak_ptr<ServedAnswer> weak = weak_from_this();
-  responder_.OnDisconnect([weak] {
+  sink_->OnGone([weak] {
     const std::shared_ptr<ServedAnswer> self = weak.lock();
     if (self == nullptr) return;
     self->client_gone_.store(true);
     self->loop_.Wake(self);
   });
-  if (writer_->is_stream()) {
-    http::Headers headers = http::SseHeaders();
+  if (is_stream_) {
+    http::Headers headers;
     AddPlanHeader(headers);
-    stream_ = responder_.StartStream(200, std::move(headers));
+    sink_->BeginStream(std::move(headers), writer_->framing());
   }
   Put(writer_->Begin());
   for (size_t i = 0; i < choices_.size(); ++i) {
@@ -100,7 +107,7 @@ void ServedAnswer::TakeEvents() {
       std::optional<Event> event = choices_[i].generation->Poll();
       if (!event) break;
       Handle(static_cast<int32_t>(i), std::move(*event));
-      if (out_.size() > kMaxBufferedBytes) return loop_.Wake(shared_from_this());
+      if (!ended_ && sink_->pending_bytes() > kMaxBufferedBytes) return loop_.Wake(shared_from_this());
     }
   }
 }
@@ -120,6 +127,7 @@ void ServedAnswer::HandleToken(int32_t idx, const TokenEvent& event) {
   const Clock::time_point now = Clock::now();
   if (!std::exchange(has_tokens_, true)) metrics_.ObserveFirstToken(now - received_at_);
   if (choice.completion_tokens > 0) metrics_.ObserveTokenGap(now - choice.last_token_at);
+  if (choice.completion_tokens == 0) choice.first_token_at = now;
   choice.last_token_at = now;
   ++choice.completion_tokens;
   if (with_logprobs_) {
@@ -149,9 +157,17 @@ void ServedAnswer::HandleFinished(int32_t idx, const FinishedEvent& event) {
   }
   Choice& choice = choices_[static_cast<size_t>(idx)];
   if (choice.first_of_prompt) usage_.cached_tokens += event.usage.cached_tokens;
+  AddTimes(event.usage);
   AddEnergy(event.usage);
   GiveOut(idx, choice.assembler.Finish(), /*at_end=*/true);
   EndChoice(idx, choice.assembler.stopped() ? FinishReason::kStop : event.reason);
+}
+
+// Choices run side by side: the slowest of them counts.
+void ServedAnswer::AddTimes(const Usage& usage) {
+  usage_.queue_ms = std::max(usage_.queue_ms, usage.queue_ms);
+  usage_.prefill_ms = std::max(usage_.prefill_ms, usage.prefill_ms);
+  usage_.decode_ms = std::max(usage_.decode_ms, usage.decode_ms);
 }
 
 // One source for the whole answer, or none.
@@ -217,7 +233,7 @@ std::string ServedAnswer::MakeCallId() const {
   static constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
   thread_local std::mt19937_64 random{std::random_device{}()};
   const bool is_short = parsing_->format.short_call_ids;
-  std::string id = is_short ? "" : "call_";
+  std::string id = is_short ? "" : call_id_prefix_;
   for (int i = is_short ? 9 : 24; i > 0; --i) id += kAlphabet[random() % kAlphabet.size()];
   return id;
 }
@@ -230,34 +246,39 @@ void ServedAnswer::EndChoice(int32_t idx, FinishReason reason) {
   }
   choice.ended = true;
   choice.generation.reset();  // cancels it if a stop string ended the choice
+  if (usage_.decode_ms == 0 && choice.completion_tokens > 0) {
+    // Nobody has told its times: as seen from here.
+    const auto milliseconds = [](auto time) { return std::chrono::duration<double, std::milli>(time).count(); };
+    usage_.prefill_ms = milliseconds(choice.first_token_at - received_at_);
+    usage_.decode_ms = milliseconds(Clock::now() - choice.first_token_at);
+  }
   usage_.completion_tokens += choice.completion_tokens;
-  Put(writer_->EndChoice(
-      {idx, reason, choice.assembler.stop_string(), choice.num_tool_calls > 0, std::move(choice.note)}));
+  const std::string& stop = choice.assembler.stop_string();
+  const bool is_named = std::ranges::find(end_markers_, stop) == end_markers_.end();
+  Put(writer_->EndChoice({idx, reason, is_named ? stop : "", choice.num_tool_calls > 0, std::move(choice.note)}));
   if (++num_ended_ < choices_.size()) return;
   metrics_.ObserveAnswer(Clock::now() - received_at_);
   // A choice that a stop string ended took energy that nobody counted to its end.
   if (num_with_energy_ != choices_.size()) usage_.energy_source = "unavailable";
   WireMessages last = writer_->End(usage_);
-  if (stream_) {
+  if (is_stream_) {
     Put(last);
-    Flush();
-    stream_->Finish();
+    sink_->EndStream();
   } else {
-    http::Response response = http::Response::Json(200, std::move(last.front().data));
-    AddPlanHeader(response.headers);
-    responder_.Send(std::move(response));
+    http::Headers headers;
+    AddPlanHeader(headers);
+    sink_->SendBody(std::move(last.front().data), std::move(headers));
   }
   End();
 }
 
 void ServedAnswer::Fail(const Status& status) {
   const RequestError error{status, "", ""};
-  if (stream_) {
-    Put(writer_->Fail(ToWireError(error, dialect_)));
-    Flush();
-    stream_->Finish();
+  if (is_stream_) {
+    Put(writer_->Fail(ToWireError(error, dialect_, request_id_)));
+    sink_->EndStream();
   } else {
-    responder_.Send(ErrorResponse(error, dialect_));
+    sink_->SendError(error, dialect_);
   }
   End();
 }
@@ -265,28 +286,29 @@ void ServedAnswer::Fail(const Status& status) {
 void ServedAnswer::End() {
   ended_ = true;
   choices_.clear();  // cancels; no notify function runs after this
-  stream_.reset();
+  sink_.reset();     // a stream that has not ended is cut
   loop_.Release(*this);
 }
 
 void ServedAnswer::Put(const WireMessages& messages) {
-  for (const WireMessage& message : messages) out_ += http::SseEvent(message.data, message.event);
+  if (messages.empty()) return;
+  sink_->Put(messages);
+  has_pending_ = true;
 }
 
 // False: the client has gone.
 bool ServedAnswer::Flush() {
-  if (out_.empty() || !stream_) return true;
+  if (!is_stream_ || !std::exchange(has_pending_, false)) return true;
   last_write_ = Clock::now();
-  const bool there = stream_->Write(out_);
-  out_.clear();
-  return there;
+  return sink_->Flush();
 }
 
 void ServedAnswer::KeepAlive() {
-  if (!stream_) return;
+  if (!is_stream_) return;
   const Clock::time_point now = Clock::now();
   if (now - last_write_ >= kKeepAliveTime) {
-    out_ = http::SseComment("still here");
+    sink_->KeepAlive(writer_->Ping());
+    has_pending_ = true;
     if (!Flush()) return End();
   }
   // One timer at a time; it is set again when it has come.

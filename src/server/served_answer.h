@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "api/answer_writer.h"
-#include "http/responder.h"
 #include "runtime/inference_service.h"
 #include "server/answer_loop.h"
+#include "server/answer_sink.h"
 #include "server/error_mapping.h"
 #include "server/metrics.h"
 #include "text/text_assembler.h"
@@ -37,10 +37,12 @@ struct AnswerSetup {
   std::unique_ptr<AnswerWriter> writer;
   std::vector<ChoiceSetup> choices;      // by index
   const Tokenizer* tokenizer = nullptr;  // of the model; lives as long as the service
-  std::vector<std::string> stop;
+  std::vector<std::string> stop;         // the client's
+  std::vector<std::string> end_markers;  // the template's: they end an answer without being named
   bool with_logprobs = false;
   bool at_text_start = true;  // see TextAssembler
   int32_t prompt_tokens = 0;  // of all prompts
+  std::string call_id_prefix = "call_";
   // Of chats whose answers are taken apart: reasoning, text, calls of tools.
   struct Parsing {
     ToolFormat format;
@@ -49,12 +51,17 @@ struct AnswerSetup {
   std::optional<Parsing> parsing;
 };
 
+// The request that an answer is for.
+struct AnswerOrigin {
+  std::string request_id;
+  Clock::time_point received_at;
+};
+
 class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_from_this<ServedAnswer> {
  public:
-  // The loop keeps the answer until it ends. Loop, dialect and metrics must outlive it. `received_at`: when the request
-  // came.
-  static void Start(AnswerLoop& loop, AnswerSetup setup, http::Responder responder, const ErrorDialect& dialect,
-                    Metrics& metrics, Clock::time_point received_at);
+  // The loop keeps the answer until it ends. Loop, dialect and metrics must outlive it.
+  static void Start(AnswerLoop& loop, AnswerSetup setup, std::unique_ptr<AnswerSink> sink, const ErrorDialect& dialect,
+                    Metrics& metrics, AnswerOrigin origin);
 
   void Run() override;
   void Abandon() override;
@@ -74,15 +81,15 @@ class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_fr
     std::string note;
     int32_t completion_tokens = 0;
     bool ended = false;
-    Clock::time_point last_token_at{};
+    Clock::time_point first_token_at{}, last_token_at{};
     // With logprobs: tokens whose text has not been given out, and how many bytes of text there were in all.
     std::vector<PendingToken> pending;
     size_t token_bytes = 0;
     size_t given_out_bytes = 0;
   };
 
-  ServedAnswer(AnswerLoop& loop, AnswerSetup setup, http::Responder responder, const ErrorDialect& dialect,
-               Metrics& metrics, Clock::time_point received_at);
+  ServedAnswer(AnswerLoop& loop, AnswerSetup setup, std::unique_ptr<AnswerSink> sink, const ErrorDialect& dialect,
+               Metrics& metrics, AnswerOrigin origin);
 
   void Begin();
   void TakeEvents();
@@ -96,6 +103,7 @@ class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_fr
   void GiveOutParts(int32_t idx, AnswerParts parts, std::vector<AnswerToken> tokens);
   std::string MakeCallId() const;
   void EndChoice(int32_t idx, FinishReason reason);
+  void AddTimes(const Usage& usage);
   void AddEnergy(const Usage& usage);
   void AddPlanHeader(http::Headers& headers) const;
   void Fail(const Status& status);
@@ -112,13 +120,17 @@ class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_fr
   AnswerLoop& loop_;
   const ErrorDialect& dialect_;
   Metrics& metrics_;
-  const http::Responder responder_;
+  std::unique_ptr<AnswerSink> sink_;  // null when the answer has ended
   const std::unique_ptr<AnswerWriter> writer_;
+  const bool is_stream_;
   const Tokenizer& tokenizer_;
   const bool with_logprobs_;
   const bool at_text_start_;
   const std::optional<AnswerSetup::Parsing> parsing_;
+  const std::vector<std::string> end_markers_;
+  const std::string call_id_prefix_;
   const Clock::time_point received_at_;
+  const std::string request_id_;
   std::string plan_header_;
   std::atomic<bool> client_gone_{false};
 
@@ -128,8 +140,7 @@ class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_fr
   size_t num_ended_ = 0;
   size_t num_with_energy_ = 0;  // choices whose energy usage_ has
   bool begun_ = false, ended_ = false, has_tokens_ = false;
-  std::shared_ptr<http::EventStream> stream_;  // shared with the connection; null: the answer is one body
-  std::string out_;                            // not yet written
+  bool has_pending_ = false;  // messages that were put and not sent
   Clock::time_point last_write_{};
   Clock::time_point next_timer_{};
 };

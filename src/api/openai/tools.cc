@@ -12,13 +12,6 @@ constexpr std::string_view kToolForm = R"({"type": "function", "function": {"nam
 constexpr std::string_view kChoices =
     R"("none", "auto", "required", {"type": "function", "function": {"name": ...}} or {"type": "allowed_tools", ...})";
 
-bool IsName(std::string_view name) {
-  return !name.empty() && name.size() <= kMaxToolNameBytes && std::ranges::all_of(name, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
-           c == '.' || c == ':' || c == '/';
-  });
-}
-
 // {"type": "function", "function": {"name": ...}}, of a tool or a choice; nullptr after an error.
 const JsonObject* FunctionOf(const JsonValue& value, const std::string& path, FirstError& error) {
   const auto* object = value.if_object();
@@ -41,12 +34,11 @@ const JsonObject* FunctionOf(const JsonValue& value, const std::string& path, Fi
 std::string NameOf(const JsonObject& function, const std::string& path, FirstError& error) {
   JsonFields fields(function, path + ".function", error);
   const auto name = fields.String("name");
-  constexpr std::string_view kAllowed = "1 to 128 letters, digits, '_', '-', '.', ':' and '/'";
   if (!name) {
-    fields.FailMissing("name", kAllowed);
+    fields.FailMissing("name", kToolNameForm);
     return {};
   }
-  if (!IsName(*name)) fields.FailValue("name", *fields.Find("name"), kAllowed);
+  if (!IsToolName(*name)) fields.FailValue("name", *fields.Find("name"), kToolNameForm);
   return std::string(*name);
 }
 

@@ -3,11 +3,9 @@
 
 #include "api/openai/parameters.h"
 #include "api/text_request.h"
+#include "api/tool_name.h"
 
 namespace lem::openai {
-
-inline constexpr size_t kMaxTools = 512;
-inline constexpr size_t kMaxToolNameBytes = 128;
 
 // Fills in tools (none if tool_choice is "none"), tool_choice and parallel_tool_calls.
 void ReadTools(ParameterFields& fields, ChatRequest& request);

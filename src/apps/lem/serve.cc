@@ -32,6 +32,8 @@ constexpr ServeFlag kConfigFlags[] = {
     {"--model", "server.models"},
     {"--host", "server.host"},
     {"--port", "server.port"},
+    {"--ollama-port", "server.ollama_port"},
+    {"--offline", "server.offline"},
     {"--threads", "engine.threads"},
     {"--context-length", "engine.context_length"},
     {"--kv-cache-bytes", "engine.kv_cache_bytes"},
@@ -39,6 +41,9 @@ constexpr ServeFlag kConfigFlags[] = {
     {"--objective", "engine.objective"},
     {"--device", "engine.devices"},
     {"--deterministic", "engine.deterministic"},
+    {"--admission", "engine.admission"},
+    {"--memory-bytes", "engine.memory_bytes"},
+    {"--keep-alive", "engine.keep_alive_s"},
     {"--log-level", "log.level"},
 };
 
@@ -81,12 +86,17 @@ Result<std::vector<ModelSource>> StoredModels() {
   std::vector<ModelSource> models;
   for (const StoredModel& model : stored) {
     LEM_ASSIGN_OR_RETURN(const ModelRef ref, store->Resolve(model.name));
-    models.push_back({ref.id, ref.path});
+    models.push_back({ref.id, ref.path, stored.size() == 1});  // one is ready at once, of many nobody knows which
   }
   return models;
 }
 
-Result<std::vector<ModelSource>> FindModels(const std::vector<std::string>& names) {
+Result<ModelRef> ResolveStored(const std::string& name) {
+  LEM_ASSIGN_OR_RETURN(const std::unique_ptr<ModelStore> store, ModelStore::Open());
+  return store->Resolve(name);
+}
+
+Result<std::vector<ModelSource>> FindModels(const std::vector<std::string>& names, bool offline) {
   if (names.empty()) return StoredModels();
   std::vector<ModelSource> models;
   for (const std::string& name : names) {
@@ -94,7 +104,7 @@ Result<std::vector<ModelSource>> FindModels(const std::vector<std::string>& name
       LEM_ASSIGN_OR_RETURN(const std::vector<ModelSource> found, ModelsInFolder(name));
       models.insert(models.end(), found.begin(), found.end());
     } else {
-      LEM_ASSIGN_OR_RETURN(const ModelRef ref, ResolveOrPull(name));
+      LEM_ASSIGN_OR_RETURN(const ModelRef ref, offline ? ResolveStored(name) : ResolveOrPull(name));
       models.push_back({ref.id, ref.path});
     }
   }
@@ -144,7 +154,7 @@ class LoadWatch {
     error_ = service_.WaitUntilLoaded();
     const std::vector<ModelInfo> models = service_.Models();
     const auto num_ready = std::ranges::count(models, ModelState::kReady, &ModelInfo::state);
-    if (num_ready == 0) {
+    if (num_ready == 0 && !error_.ok()) {
       failed_.store(true);
       ::kill(::getpid(), SIGTERM);
       return;
@@ -152,8 +162,9 @@ class LoadWatch {
     for (const ModelInfo& model : models) {
       if (!model.error.ok()) LogError("{}", model.error.message());
     }
-    LogInfo("{} of {} models ready after {:.1f} s", num_ready, models.size(),
-            std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    LogInfo("{} of {} models ready after {:.1f} s, {} wait until they are asked for", num_ready, models.size(),
+            std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(),
+            std::ranges::count(models, ModelState::kUnloaded, &ModelInfo::state));
   }
 
   LocalService& service_;
@@ -169,15 +180,23 @@ Status Serve(const ServeFlags& flags) {
   SetLogLevel(config.log.level);
   LEM_TRY(CheckHost(config.server.host, flags.allow_remote));
   LocalServiceOptions service_options;
-  LEM_ASSIGN_OR_RETURN(service_options.models, FindModels(config.server.models));
+  LEM_ASSIGN_OR_RETURN(service_options.models, FindModels(config.server.models, config.server.offline));
   service_options.num_threads = static_cast<int32_t>(config.engine.threads);
   service_options.engine.context_length = config.engine.context_length;
   service_options.engine.kv_cache_bytes = static_cast<uint64_t>(config.engine.kv_cache_bytes);
   LEM_TRY(SetPlacement({config.engine.placement, config.engine.objective, config.engine.devices}, service_options));
   service_options.engine.deterministic = config.engine.deterministic;
   service_options.engine.cache_prefixes = config.engine.cache_prefixes;
+  service_options.engine.speculate = config.engine.speculate;
+  LEM_ASSIGN_OR_RETURN(service_options.scheduler.policy, ParseAdmissionPolicy(config.engine.admission));
+  service_options.memory_bytes = static_cast<uint64_t>(config.engine.memory_bytes);
+  service_options.keep_alive = std::chrono::seconds(config.engine.keep_alive_s);
   service_options.cache_folder = CacheDir();
   ApiServerOptions server_options;
+  LEM_ASSIGN_OR_RETURN(const std::unique_ptr<ModelStore> store, ModelStore::Open());
+  server_options.store = store.get();
+  server_options.offline = config.server.offline;
+  server_options.ollama_port = static_cast<uint16_t>(config.server.ollama_port);
   server_options.http.max_connections = static_cast<size_t>(config.server.max_connections);
 
   // The port first: a port in use is said at once, and early clients are told that models are loading.
@@ -185,6 +204,9 @@ Status Serve(const ServeFlags& flags) {
   ApiServer server(service, std::move(server_options));
   LEM_ASSIGN_OR_RETURN(const uint16_t port,
                        server.Listen(config.server.host, static_cast<uint16_t>(config.server.port)));
+  if (config.server.ollama_port != 0) {
+    LEM_TRY(server.Listen(config.server.host, static_cast<uint16_t>(config.server.ollama_port)).status());
+  }
   LEM_TRY(server.Start());
   const std::string url = UrlOf(config.server.host, port);
   PrintLine(stdout, fmt::format("Listening on {} (OpenAI base URL: {}/v1)", url, url));
@@ -211,7 +233,7 @@ Status Serve(const ServeFlags& flags) {
 
 void RegisterServe(CLI::App& app, Action& action) {
   auto flags = std::make_shared<ServeFlags>();  // shared by the parser and the action
-  CLI::App* command = app.add_subcommand("serve", "Serve models over HTTP (OpenAI's API)");
+  CLI::App* command = app.add_subcommand("serve", "Serve models over HTTP (OpenAI's, Anthropic's and Ollama's APIs)");
   for (const ServeFlag& flag : kConfigFlags) {
     const auto key = std::ranges::find(ConfigKeys(), std::string_view(flag.key), &ConfigKey::name);
     Config scratch;

@@ -1,0 +1,41 @@
+// Reads the requests of Ollama's own API. Pure functions.
+//
+// Options and fields that are not known are tolerated, as Ollama does it; a known one of the wrong type is refused.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "api/request_error.h"
+#include "api/text_request.h"
+
+namespace lem::ollama {
+
+// What there is to do for a chat or a generation.
+struct Request {
+  enum class Kind {
+    kLoad,    // no prompt: the model shall be there
+    kUnload,  // the same with keep_alive 0
+    kChat,    // `chat`
+    kText,    // `text`: the prompt as it is
+  };
+  Kind kind = Kind::kLoad;
+  std::string model;
+  bool stream = true;
+  std::optional<bool> think;  // asked for, or asked not to
+  ChatRequest chat;
+  CompletionRequest text;
+};
+
+// The body of /api/chat and of /api/generate.
+ParseResult<Request> ParseChat(const JsonValue& body);
+ParseResult<Request> ParseGenerate(const JsonValue& body);
+
+// Bodies that name a model: /api/show, /api/pull, /api/delete.
+struct NamedModel {
+  std::string name;
+  bool stream = true;  // of progress
+};
+ParseResult<NamedModel> ParseNamedModel(const JsonValue& body);
+
+}  // namespace lem::ollama
