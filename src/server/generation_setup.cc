@@ -50,10 +50,7 @@ GenerateRequest MakeRequest(const GenerationContext& context, const RequestOptio
   request.max_tokens = options.max_tokens;
   request.sampling = options.sampling;
   request.ignore_end_tokens = options.ignore_end_tokens;
-  request.priority = context.urgency->priority;
-  request.ttft_target_ms = context.urgency->ttft_target_ms;
-  request.tpot_target_ms = context.urgency->tpot_target_ms;
-  request.tenant = context.urgency->tenant;
+  SetUrgency(*context.urgency, request);
   request.cache_salt = request.tenant + "/" + options.cache_salt;  // what others asked is not to be found out by time
   request.num_logprobs = options.num_logprobs;
   request.deadline = context.deadline;
