@@ -215,7 +215,8 @@ void Connection::OnHeader() {
   summary_.path = request.path;
   summary_.request_id = request.request_id;
   // The second name is the one that Anthropic's clients look for.
-  extra_fields_ = {{"X-Request-Id", request.request_id}, {"Request-Id", request.request_id}};
+  extra_fields_ = {
+      {"X-Request-Id", request.request_id}, {"Request-Id", request.request_id}, {"X-Content-Type-Options", "nosniff"}};
   wants_keep_alive_ = parser_->keep_alive();
   http11_ = parser_->http11();
   head_only_ = request.method == "HEAD";
@@ -269,6 +270,16 @@ std::optional<Response> Connection::AnswerFromRoute(Request& request) {
   std::optional<RouteMatch> match = context_.router.Match(request.method, request.path);
   if (!match) {
     return MakeError(400, "bad_target", "the path has a broken %-escape; two hexadecimal digits must follow %");
+  }
+  if (context_.options.authorize && request.method != "OPTIONS") {
+    const std::string_view pattern = match->route == nullptr ? std::string_view() : match->route->pattern;
+    if (std::optional<Denial> denial = context_.options.authorize(request, pattern)) {
+      if (match->route != nullptr) summary_.route = match->route->pattern;
+      Response response = MakeError(denial->status, std::move(denial->code), std::move(denial->message));
+      for (const auto& [name, value] : denial->headers) response.headers.Set(name, value);
+      return response;
+    }
+    summary_.principal = request.principal;
   }
   if (match->route == nullptr && match->allowed_methods.empty()) {
     const std::vector<std::string> close = context_.router.CloseRoutes(request.path);

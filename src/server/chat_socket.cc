@@ -45,6 +45,9 @@ class ChatSocket final : public http::WebSocketListener, public std::enable_shar
   void SendError(const std::string& tag, const RequestError& error) const;
   size_t buffered_bytes() const { return socket_->buffered_bytes(); }
   void SetGone(uint64_t number, std::function<void()> gone);
+  // The answer is complete, and its last messages are about to be sent: it can no longer be cancelled.
+  void Forget(uint64_t number);
+  // They have been sent, or never will be.
   void Ended(uint64_t number);
 
  private:
@@ -93,12 +96,17 @@ class SocketSink final : public AnswerSink {
   }
   // The socket pings by itself.
   void KeepAlive(const WireMessages& /*ping*/) override {}
-  void EndStream() override { Flush(); }
+  void EndStream() override {
+    socket_->Forget(number_);
+    Flush();
+  }
   void SendBody(std::string body, http::Headers /*headers*/) override {
+    socket_->Forget(number_);
     socket_->Send(tag_, body);
     socket_->Send(tag_, "[DONE]");
   }
   void SendError(const RequestError& error, const ErrorDialect& /*dialect*/) override {
+    socket_->Forget(number_);
     socket_->SendError(tag_, error);
   }
   size_t pending_bytes() const override { return pending_bytes_; }
@@ -232,6 +240,15 @@ void ChatSocket::SetGone(uint64_t number, std::function<void()> gone) {
     }
   }
   gone();
+}
+
+void ChatSocket::Forget(uint64_t number) {
+  std::function<void()> dropped;  // destroyed after the mutex
+  const std::lock_guard lock(mutex_);
+  const auto found = active_.find(number);
+  if (found == active_.end()) return;
+  dropped = std::move(found->second.gone);
+  active_.erase(found);
 }
 
 void ChatSocket::Ended(uint64_t number) {

@@ -21,7 +21,8 @@ struct GenerationContext {
 // The model, if it can answer now. Errors: NotFound, Unavailable (loading or failed).
 ParseResult<ModelInfo> FindReadyModel(const InferenceService& service, const std::string& id);
 
-// Of the prompt that SetUpChat would make.
+// The prompt that SetUpChat would make, and the number of its tokens.
+ParseResult<std::vector<TokenId>> EncodeChatPrompt(const ModelInfo& model, ChatRequest request);
 ParseResult<int64_t> CountChatTokens(const ModelInfo& model, ChatRequest request);
 
 // All but the writer. Errors: of the template, of the model's limits, of InferenceService::Submit; when one generation
