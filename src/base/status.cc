@@ -67,4 +67,9 @@ Status Status::WithContext(std::string_view context) && {
   return std::move(*this);
 }
 
+Status Status::WithRetryAfter(double seconds) && {
+  if (rep_) rep_->retry_after_s = seconds;
+  return std::move(*this);
+}
+
 }  // namespace lem

@@ -55,13 +55,18 @@ class [[nodiscard]] Status {
   // "invalid_argument: message", or "ok".
   std::string ToString() const;
 
+  // Seconds after which the same may work, where that is known; else 0.
+  double retry_after_s() const noexcept { return rep_ ? rep_->retry_after_s : 0; }
+
   // The same code with "context: " put before the message; OK stays OK.
   Status WithContext(std::string_view context) &&;
+  Status WithRetryAfter(double seconds) &&;
 
  private:
   struct Rep {
     StatusCode code;
     std::string message;
+    double retry_after_s = 0;
   };
   std::unique_ptr<Rep> rep_;
 };

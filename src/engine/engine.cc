@@ -21,7 +21,10 @@ namespace {
 // holding hundreds of MiB.
 constexpr int64_t kMaxLogitsBytes = int64_t{16} << 20;
 // Sequences that can run at once must each get a row of logits.
-constexpr int64_t kMinStepOutputs = 16;
+constexpr int64_t kMinStepOutputs = 32;
+// Tokens that a step computes for a sequence beside what it was asked for: forced or guessed ones.
+constexpr int64_t kMaxForced = 64;
+constexpr int64_t kMaxGuesses = 8;
 
 }  // namespace
 
@@ -29,25 +32,28 @@ struct Engine::Sequence {
   SequenceId id = 0;
   std::shared_ptr<const GenerateRequest> request;
   std::shared_ptr<EventSink> sink;
-  std::vector<BlockId> blocks;  // block table, for every position it may reach
+  std::vector<BlockId> blocks;  // block table, for the positions that were computed so far
   std::shared_ptr<Route> route;
   Sampler sampler;
   std::unique_ptr<Constraint> constraint;  // null: the answer is free
   Status error;                            // why it ended with kError
   int64_t answer_limit = 0;
   int32_t handovers = 0;           // to a route of other numerics
+  int64_t num_guessed_right = 0;   // tokens of the answer
   int64_t num_cached = 0;          // first positions, taken from the cache
   std::string cache_space;         // of its keys and values; empty: they are nothing to remember
   int64_t num_computed = 0;        // positions whose KV exists
   std::vector<int32_t> generated;  // the last one is not computed yet, nor are those that were forced before it
   std::vector<TokenEvent> prompt_logprobs;
+  std::unique_ptr<Drafter> drafter;  // null: nothing is guessed
   Clock::time_point started = Clock::now();
   Clock::time_point prefill_done{};
 
   int64_t prompt_size() const { return static_cast<int64_t>(request->prompt.size()); }
   bool in_prompt() const { return num_computed < prompt_size(); }
   int64_t num_known() const { return prompt_size() + static_cast<int64_t>(generated.size()); }
-  bool wants_all_outputs() const { return request->prompt_logprobs && in_prompt(); }
+  bool prompt_is_done() const { return prefill_done != Clock::time_point{}; }
+  bool wants_all_outputs() const { return request->prompt_logprobs && in_prompt() && !prompt_is_done(); }
   int32_t token_at(int64_t position) const {
     return position < prompt_size() ? request->prompt[static_cast<size_t>(position)]
                                     : generated[static_cast<size_t>(position - prompt_size())];
@@ -185,8 +191,8 @@ std::string Engine::PlacementOf(SequenceId id) const {
 Status Engine::ChooseMemory(const PlacedModel& placed) {
   kv_layout_ = MakeKvBlockLayout(model_.graph.kv);
   const auto block_bytes = static_cast<int64_t>(kv_layout_.block_bytes);
-  const MemoryInfo memory = GetMemoryInfo();
-  uint64_t budget = options_.kv_cache_bytes != 0 ? options_.kv_cache_bytes : memory.available_bytes / 2;
+  uint64_t budget = options_.kv_cache_limit != 0 ? options_.kv_cache_limit : GetMemoryInfo().available_bytes / 2;
+  if (options_.kv_cache_bytes != 0) budget = options_.kv_cache_bytes;
   // What a device with a memory of its own has to spare, less what activations will take.
   for (Device* device : placed.devices()) {
     if (devices_.SpaceOf(*device) == kHostSpace || options_.kv_cache_bytes != 0) continue;
@@ -253,6 +259,20 @@ BlockId Engine::NewBlock() {
   return *block;
 }
 
+// Empty if its prompt is not shared.
+std::string Engine::CacheSpaceFor(const GenerateRequest& request, const Route* route) const {
+  if (prefix_cache_ == nullptr || route == nullptr || request.prompt_logprobs) return {};
+  return CacheSpaceOf(*route, request);
+}
+
+int64_t Engine::CountKnownTokens(const GenerateRequest& request, const std::string& placement) const {
+  std::shared_ptr<Route> route = placement.empty() ? nullptr : routes_.Find(placement);
+  if (route == nullptr) route = route_;
+  const std::string space = CacheSpaceFor(request, route.get());
+  if (space.empty()) return 0;
+  return prefix_cache_->CountKnown(space, std::span(request.prompt).first(request.prompt.size() - 1)) * kKvBlockTokens;
+}
+
 int64_t Engine::Add(SequenceId id, const std::shared_ptr<const GenerateRequest>& request,
                     std::shared_ptr<EventSink> sink, const std::string& placement,
                     std::unique_ptr<Constraint> constraint) {
@@ -264,22 +284,37 @@ int64_t Engine::Add(SequenceId id, const std::shared_ptr<const GenerateRequest>&
   if (!placement.empty()) sequence->route = routes_.Find(placement);
   if (sequence->route == nullptr) sequence->route = route_;
   sequence->answer_limit = AnswerLimit(*request);
-  if (prefix_cache_ != nullptr && sequence->route != nullptr && !request->prompt_logprobs) {
-    sequence->cache_space = CacheSpaceOf(*sequence->route, *request);
-  }
-  if (!sequence->cache_space.empty()) {
-    // The last token is computed in any case: its logits are asked for.
-    const std::span<const int32_t> prompt(request->prompt);
-    sequence->blocks = prefix_cache_->Take(sequence->cache_space, prompt.first(prompt.size() - 1));
-    sequence->num_cached = static_cast<int64_t>(sequence->blocks.size()) * kKvBlockTokens;
-    sequence->num_computed = sequence->num_cached;
-  }
-  const auto num_blocks = static_cast<size_t>(BlocksFor(*request));
-  while (sequence->blocks.size() < num_blocks) sequence->blocks.push_back(NewBlock());
+  sequence->cache_space = CacheSpaceFor(*request, sequence->route.get());
+  if (options_.speculate) sequence->drafter = std::make_unique<Drafter>();
+  sequence->num_cached = TakeKnownBlocks(*sequence);
   const int64_t num_cached = sequence->num_cached;
   sequences_.emplace(id, std::move(sequence));
   return num_cached;
 }
+
+// Returns how many tokens have keys and values by that.
+int64_t Engine::TakeKnownBlocks(Sequence& sequence) {
+  if (sequence.cache_space.empty()) return 0;
+  // The last token is computed in any case: its logits are asked for.
+  std::vector<int32_t> tokens;
+  tokens.reserve(static_cast<size_t>(sequence.num_known()));
+  for (int64_t i = 0; i + 1 < sequence.num_known(); ++i) tokens.push_back(sequence.token_at(i));
+  sequence.blocks = prefix_cache_->Take(sequence.cache_space, tokens);
+  sequence.num_computed = static_cast<int64_t>(sequence.blocks.size()) * kKvBlockTokens;
+  return sequence.num_computed;
+}
+
+int64_t Engine::Interrupt(SequenceId id) {
+  Sequence& sequence = *sequences_.at(id);
+  Remember(sequence);
+  for (const BlockId block : sequence.blocks) pool_->Release(block);
+  sequence.blocks.clear();
+  sequence.num_computed = 0;
+  if (!sequence.prompt_is_done()) sequence.prompt_logprobs.clear();
+  return sequence.num_known();
+}
+
+int64_t Engine::Resume(SequenceId id) { return TakeKnownBlocks(*sequences_.at(id)); }
 
 void Engine::Remember(const Sequence& sequence) {
   if (prefix_cache_ == nullptr || sequence.cache_space.empty() || sequence.num_computed < kKvBlockTokens) return;
@@ -303,28 +338,31 @@ void Engine::Remove(SequenceId id) {
 Usage Engine::UsageOf(SequenceId id) const {
   const Sequence& sequence = *sequences_.at(id);
   const Clock::time_point now = Clock::now();
-  const bool prefilled = sequence.prefill_done != Clock::time_point{};
+  const bool prefilled = sequence.prompt_is_done();
   Usage usage;
   usage.prompt_tokens = static_cast<int32_t>(sequence.prompt_size());
   usage.completion_tokens = static_cast<int32_t>(sequence.generated.size());
   usage.handovers = sequence.handovers;
   usage.cached_tokens = static_cast<int32_t>(sequence.num_cached);
+  usage.guessed_tokens = static_cast<int32_t>(sequence.num_guessed_right);
   usage.prefill_ms = MillisecondsBetween(sequence.started, prefilled ? sequence.prefill_done : now);
   if (prefilled) usage.decode_ms = MillisecondsBetween(sequence.prefill_done, now);
   return usage;
 }
 
 void Engine::GatherRows(Batch& batch) const {
-  for (const EngineRows& row : batch.rows) {
+  for (size_t r = 0; r < batch.rows.size(); ++r) {
+    const EngineRows& row = batch.rows[r];
     const Sequence& sequence = *sequences_.at(row.id);
     const auto row_begin = static_cast<int64_t>(batch.tokens.size());
     batch.sequences.push_back({row_begin, row.num_tokens, sequence.num_computed, sequence.blocks});
     const bool all_outputs = sequence.wants_all_outputs();
+    const int64_t num_known = sequence.num_known();
     for (int64_t i = 0; i < row.num_tokens; ++i) {
       const int64_t position = sequence.num_computed + i;
-      batch.tokens.push_back(sequence.token_at(position));
-      const bool last = position + 1 == sequence.num_known();
-      if (all_outputs || last) batch.output_rows.push_back(static_cast<int32_t>(row_begin + i));
+      batch.tokens.push_back(position < num_known ? sequence.token_at(position)
+                                                  : batch.guesses[r][static_cast<size_t>(position - num_known)]);
+      if (all_outputs || position + 1 >= num_known) batch.output_rows.push_back(static_cast<int32_t>(row_begin + i));
     }
   }
 }
@@ -359,7 +397,8 @@ Engine::BatchRun Engine::DescribeRun(const Batch& batch) const {
 Engine::StepOutcome Engine::Step(const std::vector<EngineRows>& rows) {
   TakeCompiledRoute();
   StepOutcome outcome;
-  std::vector<Batch> batches = MakeBatches(WithForcedTokens(rows));
+  const Clock::time_point begin = Clock::now();
+  std::vector<Batch> batches = MakeBatches(ChooseRows(rows));
   for (Batch& batch : batches) {
     GatherRows(batch);
     if (batch.route == nullptr) {
@@ -373,14 +412,18 @@ Engine::StepOutcome Engine::Step(const std::vector<EngineRows>& rows) {
     if (batch.route != nullptr) batch.status = batch.route->executor(batch.phase).Finish();
     if (!batch.status.ok()) continue;
     outcome.runs.push_back(DescribeRun(batch));
-    HandleBatch(batch, outcome.finished);
+    if (batches.size() == 1 && !outcome.runs.back().has_prompts) {
+      draft_policy_.RecordStep(static_cast<int64_t>(batch.tokens.size()),
+                               MillisecondsBetween(begin, Clock::now()) / 1000);
+    }
+    HandleBatch(batch, outcome);
   }
   // Only now, when all that was computed is counted: a replay begins there.
   for (Batch& batch : batches) {
     if (batch.status.ok()) continue;
     if (batch.route != nullptr) batch.status = Recover(batch);
     if (batch.status.ok()) {
-      HandleBatch(batch, outcome.finished);
+      HandleBatch(batch, outcome);
       continue;
     }
     for (const EngineRows& row : batch.rows) outcome.failed.push_back(row.id);
@@ -389,41 +432,84 @@ Engine::StepOutcome Engine::Step(const std::vector<EngineRows>& rows) {
   return outcome;
 }
 
-// Tokens that a grammar forced have no keys and values yet: as many as the step has room for are computed with the last
-// one.
-std::vector<EngineRows> Engine::WithForcedTokens(std::vector<EngineRows> rows) const {
-  int64_t room = options_.max_step_tokens;
-  for (const EngineRows& row : rows) room -= row.num_tokens;
-  for (EngineRows& row : rows) {
-    const Sequence& sequence = *sequences_.at(row.id);
-    if (sequence.in_prompt()) continue;
-    const int64_t more = std::min(room, sequence.num_known() - sequence.num_computed - row.num_tokens);
-    if (more <= 0) continue;
-    row.num_tokens += more;
-    room -= more;
+// Beside what was asked for: tokens that a grammar forced have no keys and values yet, and tokens that probably follow
+// can be looked at; as many as the step and the pool have room for. Gives every sequence its blocks.
+std::vector<Engine::SequenceStep> Engine::ChooseRows(const std::vector<EngineRows>& rows) {
+  int64_t room = options_.max_step_tokens, outputs = max_step_outputs_;
+  const auto grow = [&](Sequence& sequence, int64_t num_tokens) {
+    const auto wanted = static_cast<size_t>(DivideUp(sequence.num_computed + num_tokens, kKvBlockTokens));
+    while (sequence.blocks.size() < wanted) sequence.blocks.push_back(NewBlock());
+  };
+  for (const EngineRows& row : rows) {
+    Sequence& sequence = *sequences_.at(row.id);
+    grow(sequence, row.num_tokens);
+    room -= row.num_tokens;
+    outputs -= sequence.wants_all_outputs() ? row.num_tokens : 1;
   }
-  return rows;
+  int64_t num_rows = options_.max_step_tokens - room;
+  std::vector<SequenceStep> steps;
+  steps.reserve(rows.size());
+  for (const EngineRows& row : rows) {
+    SequenceStep& step = steps.emplace_back(SequenceStep{row, {}});
+    Sequence& sequence = *sequences_.at(row.id);
+    if (sequence.in_prompt()) continue;
+    const int64_t held = static_cast<int64_t>(sequence.blocks.size()) * kKvBlockTokens - sequence.num_computed;
+    const int64_t free = held + (pool_->num_free() + pool_->num_idle()) * kKvBlockTokens - row.num_tokens;
+    const int64_t forced = sequence.num_known() - sequence.num_computed - row.num_tokens;
+    if (forced > 0) {
+      if (forced <= kMaxForced) step.rows.num_tokens += std::min({forced, room, free});
+    } else {
+      step.guesses = Guess(sequence, num_rows, std::min({room, outputs, free}));
+      step.rows.num_tokens += static_cast<int64_t>(step.guesses.size());
+      outputs -= static_cast<int64_t>(step.guesses.size());
+    }
+    const int64_t added = step.rows.num_tokens - row.num_tokens;
+    room -= added;
+    num_rows += added;
+    grow(sequence, step.rows.num_tokens);
+  }
+  return steps;
+}
+
+std::vector<int32_t> Engine::Guess(Sequence& sequence, int64_t rows, int64_t room) {
+  if (sequence.drafter == nullptr || sequence.route == nullptr) return {};
+  const auto depends_on_step = [](const Device* device) { return device->caps().bits_depend_on_step; };
+  if (std::ranges::any_of(sequence.route->placed().devices(), depends_on_step)) return {};
+  Drafter& drafter = *sequence.drafter;
+  std::vector<int32_t> unseen;
+  for (int64_t i = drafter.size(); i < sequence.num_known(); ++i) unseen.push_back(sequence.token_at(i));
+  drafter.Append(unseen);
+  // The last token of an answer needs no successor.
+  const int64_t wanted = sequence.answer_limit - static_cast<int64_t>(sequence.generated.size()) - 1;
+  const int64_t limit = std::min({kMaxGuesses, room, wanted});
+  std::vector<int32_t> guesses = drafter.Propose(limit);
+  if (guesses.empty()) return guesses;
+  const int64_t best = draft_policy_.BestLength(drafter.acceptance(), rows, static_cast<int64_t>(guesses.size()));
+  if (best == 0) drafter.Record(0, 0);
+  guesses.resize(static_cast<size_t>(best));
+  return guesses;
 }
 
 // While devices work on the step whose logits they are for.
 void Engine::PrepareMasks(const Batch& batch) const {
   for (const EngineRows& row : batch.rows) {
     Sequence& sequence = *sequences_.at(row.id);
-    const bool reaches_end = sequence.num_computed + row.num_tokens == sequence.num_known();
+    const bool reaches_end = sequence.num_computed + row.num_tokens >= sequence.num_known();
     if (sequence.constraint != nullptr && reaches_end) sequence.constraint->Prepare();
   }
 }
 
-std::vector<Engine::Batch> Engine::MakeBatches(const std::vector<EngineRows>& rows) const {
+std::vector<Engine::Batch> Engine::MakeBatches(std::vector<SequenceStep> steps) const {
   std::vector<Batch> batches;
-  for (const EngineRows& row : rows) {
-    const Sequence& sequence = *sequences_.at(row.id);
+  for (SequenceStep& step : steps) {
+    const Sequence& sequence = *sequences_.at(step.rows.id);
     const bool one_phase = sequence.route == nullptr || sequence.route->placed().phases_are_alike();
     const Phase phase = one_phase || sequence.in_prompt() ? Phase::kPrefill : Phase::kDecode;
     auto batch = std::ranges::find_if(
         batches, [&](const Batch& known) { return known.route == sequence.route && known.phase == phase; });
     if (batch == batches.end()) batch = batches.insert(batch, {.route = sequence.route, .phase = phase});
-    batch->rows.push_back(row);
+    batch->rows.push_back(step.rows);
+    batch->guesses.push_back(std::move(step.guesses));
   }
   // Answers first: they wait for one token, prompts for many. And before both what runs beside the host.
   const auto begins_on_host = [](const Batch& batch) {
@@ -438,17 +524,21 @@ std::vector<Engine::Batch> Engine::MakeBatches(const std::vector<EngineRows>& ro
   return batches;
 }
 
-void Engine::HandleBatch(const Batch& batch, std::vector<FinishedSequence>& finished) {
+void Engine::HandleBatch(const Batch& batch, StepOutcome& outcome) {
   const auto vocab = static_cast<size_t>(model_.graph.vocab_size);
   float* logits = batch.route->executor(batch.phase).logits();
-  for (const EngineRows& row : batch.rows) {
+  for (size_t r = 0; r < batch.rows.size(); ++r) {
+    const EngineRows& row = batch.rows[r];
     Sequence& sequence = *sequences_.at(row.id);
     const bool all_outputs = sequence.wants_all_outputs();
-    const bool reaches_end = sequence.num_computed + row.num_tokens == sequence.num_known();
-    const std::optional<FinishReason> reason = HandleOutputs(sequence, row.num_tokens, logits);
-    logits += vocab * static_cast<size_t>(all_outputs ? row.num_tokens : (reaches_end ? 1 : 0));
+    const int64_t first = sequence.num_computed;
+    const int64_t num_outputs =
+        all_outputs ? row.num_tokens : std::max<int64_t>(0, first + row.num_tokens - sequence.num_known() + 1);
+    const std::optional<FinishReason> reason = HandleOutputs(sequence, row.num_tokens, batch.guesses[r], logits);
+    logits += vocab * static_cast<size_t>(num_outputs);
+    outcome.progress.push_back({row.id, sequence.num_computed - first});
     if (!reason) continue;
-    finished.push_back({row.id, *reason, UsageOf(row.id), std::move(sequence.error)});
+    outcome.finished.push_back({row.id, *reason, UsageOf(row.id), std::move(sequence.error)});
     Remove(row.id);
   }
 }
@@ -564,17 +654,18 @@ Status Engine::Replay(const Sequence& sequence) {
   return OkStatus();
 }
 
-std::optional<FinishReason> Engine::HandleOutputs(Sequence& sequence, int64_t num_tokens, float* logits) {
+std::optional<FinishReason> Engine::HandleOutputs(Sequence& sequence, int64_t num_tokens,
+                                                  std::span<const int32_t> guesses, float* logits) {
   const auto vocab = static_cast<size_t>(model_.graph.vocab_size);
   const int64_t first = sequence.num_computed;
-  const bool was_prefill = first < sequence.prompt_size();
+  const bool was_prefill = first < sequence.prompt_size() && !sequence.prompt_is_done();
   if (sequence.wants_all_outputs()) {
     for (int64_t i = 0; i < num_tokens; ++i) {
       RecordPromptLogprob(sequence, first + i + 1, {logits + static_cast<size_t>(i) * vocab, vocab});
     }
     logits += vocab * static_cast<size_t>(num_tokens - 1);
   }
-  sequence.num_computed += num_tokens;
+  sequence.num_computed += num_tokens - static_cast<int64_t>(guesses.size());
   if (was_prefill) {
     sequence.sink->Emit(PrefillProgressEvent{static_cast<int32_t>(sequence.num_computed),
                                              static_cast<int32_t>(sequence.prompt_size())});
@@ -587,7 +678,18 @@ std::optional<FinishReason> Engine::HandleOutputs(Sequence& sequence, int64_t nu
     if (sequence.answer_limit <= 0) return FinishReason::kLength;
   }
   if (sequence.num_computed < sequence.num_known()) return std::nullopt;
-  return EmitNextToken(sequence, {logits, vocab});
+  std::optional<FinishReason> reason = EmitNextToken(sequence, {logits, vocab});
+  int64_t num_right = 0;
+  for (const int32_t guess : guesses) {
+    if (reason || sequence.token_at(sequence.num_computed) != guess) break;
+    ++num_right;
+    ++sequence.num_computed;
+    logits += vocab;
+    if (sequence.num_computed == sequence.num_known()) reason = EmitNextToken(sequence, {logits, vocab});
+  }
+  if (!guesses.empty()) sequence.drafter->Record(static_cast<int64_t>(guesses.size()), num_right);
+  sequence.num_guessed_right += num_right;
+  return reason;
 }
 
 std::optional<FinishReason> Engine::EmitNextToken(Sequence& sequence, std::span<float> logits) {

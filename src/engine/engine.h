@@ -13,6 +13,7 @@
 #include "engine/prefix_cache.h"
 #include "engine/route_table.h"
 #include "engine/sampler.h"
+#include "engine/speculation.h"
 #include "models/model.h"
 #include "request/request.h"
 
@@ -22,7 +23,8 @@ using SequenceId = uint64_t;
 
 struct EngineOptions {
   int64_t context_length = 0;     // longest prompt + answer; 0 = as the model was trained, if memory allows
-  uint64_t kv_cache_bytes = 0;    // for all sequences of the model; 0 = half of the memory that is available now
+  uint64_t kv_cache_bytes = 0;    // for all sequences of the model; 0 = what the limit and the devices allow
+  uint64_t kv_cache_limit = 0;    // 0 = half of the memory that is available now
   int64_t max_step_tokens = 256;  // rows of one step: bounds how long a cancel or a decoding neighbour waits
   Placement placement = PlacementOnCpu();
   // Create returns when every device has compiled, and not as soon as requests can start on the CPU.
@@ -31,6 +33,8 @@ struct EngineOptions {
   bool deterministic = false;
   // Prompts that begin as earlier ones take over their keys and values.
   bool cache_prefixes = false;
+  // Tokens that are likely to follow are computed beforehand where it pays; no answer changes.
+  bool speculate = false;
 };
 
 class EventSink {
@@ -76,10 +80,11 @@ class Engine {
   // The longest answer the context leaves room for, or the request's own limit if that is less.
   int64_t AnswerLimit(const GenerateRequest& request) const;
 
-  // Takes all blocks the request may use. It runs as `placement` (text of FormatPlacement) says
-  // if that way is open, else as placed().
-  // Returns how many tokens of its prompt need not be computed. REQUIRES: BlocksFor(request) are free or idle; the
-  // request was checked; there is a constraint if it has a grammar.
+  // Tokens of the prompt that Add would find keys and values of, now.
+  int64_t CountKnownTokens(const GenerateRequest& request, const std::string& placement) const;
+  // It runs as `placement` (text of FormatPlacement) says if that way is open, else as placed(). Blocks are taken as
+  // rows come to need them. Returns how many tokens of its prompt need not be computed. REQUIRES: the request was
+  // checked; there is a constraint if it has a grammar.
   int64_t Add(SequenceId id, const std::shared_ptr<const GenerateRequest>& request, std::shared_ptr<EventSink> sink,
               const std::string& placement = {}, std::unique_ptr<Constraint> constraint = nullptr);
   // Changes a running sequence over to an open way, if it has computed nothing yet or no bit of its answer can change.
@@ -87,6 +92,12 @@ class Engine {
   bool MoveTo(SequenceId id, const std::string& placement);
   // The placement that a sequence runs on. REQUIRES: it exists.
   std::string PlacementOf(SequenceId id) const;
+  // Takes away a sequence's blocks; it computes them anew when it is resumed, and its answer does not change. Returns
+  // how many tokens that is at most. REQUIRES: the sequence exists.
+  int64_t Interrupt(SequenceId id);
+  // Returns how many of those tokens need not be computed. REQUIRES: it was interrupted, and has not been stepped
+  // since.
+  int64_t Resume(SequenceId id);
   // Forgets a sequence and frees its blocks. Emits nothing.
   void Remove(SequenceId id);
 
@@ -108,14 +119,16 @@ class Engine {
     std::vector<StepTiming> timings;  // by steps of the plan
   };
   struct StepOutcome {
+    std::vector<EngineRows> progress;  // tokens whose keys and values exist now, of those that have not failed
     std::vector<FinishedSequence> finished;
     std::vector<BatchRun> runs;
     // Sequences that a device failed on. They are as before the step, and may be stepped again or removed.
     std::vector<SequenceId> failed;
     Status error;  // OK if none failed
   };
-  // Computes one step and emits tokens; rows of prompts and of answers are two submissions where their plans differ.
-  // Sequences that ended are removed. When a device is lost its work moves to the CPU and nothing is lost but time.
+  // Computes one step and emits tokens, more than asked for where they were forced or guessed; rows of prompts and of
+  // answers are two submissions where their plans differ. Sequences that ended are removed. When a device is lost its
+  // work moves to the CPU and nothing is lost but time. REQUIRES: as many blocks are free or idle as the rows need.
   StepOutcome Step(const std::vector<EngineRows>& rows);
 
   // Counts so far, for a sequence that is being cancelled. REQUIRES: the sequence exists.
@@ -131,30 +144,40 @@ class Engine {
     std::shared_ptr<Route> route;
     Phase phase = Phase::kPrefill;
     std::vector<EngineRows> rows;
+    std::vector<std::vector<int32_t>> guesses;  // by row: tokens at its end that are not known to follow
     std::vector<int32_t> tokens, output_rows;
     std::vector<SequenceRows> sequences;
     Status status;
+  };
+  // What one sequence computes in a step.
+  struct SequenceStep {
+    EngineRows rows;
+    std::vector<int32_t> guesses;  // the last of the rows
   };
 
   Status CheckDeterminism(const PlacedModel& placed) const;
   Status ChooseMemory(const PlacedModel& placed);
   Status StartOnCpu(std::unique_ptr<Route> wanted);
   void TakeCompiledRoute();
+  std::string CacheSpaceFor(const GenerateRequest& request, const Route* route) const;
   BlockId NewBlock();
+  int64_t TakeKnownBlocks(Sequence& sequence);
+  std::vector<SequenceStep> ChooseRows(const std::vector<EngineRows>& rows);
   void Remember(const Sequence& sequence);
-  std::vector<Batch> MakeBatches(const std::vector<EngineRows>& rows) const;
+  std::vector<Batch> MakeBatches(std::vector<SequenceStep> steps) const;
   void GatherRows(Batch& batch) const;
   Bindings BindingsOf(const Batch& batch) const;
   BatchRun DescribeRun(const Batch& batch) const;
-  void HandleBatch(const Batch& batch, std::vector<FinishedSequence>& finished);
+  void HandleBatch(const Batch& batch, StepOutcome& outcome);
   Status Recover(Batch& batch);
   Status LeaveLostDevices(const Status& cause);
   Result<bool> BringKvToHost(const Sequence& sequence, const std::vector<SpaceId>& lost_spaces);
   Status Replay(const Sequence& sequence);
-  std::vector<EngineRows> WithForcedTokens(std::vector<EngineRows> rows) const;
+  std::vector<int32_t> Guess(Sequence& sequence, int64_t rows, int64_t room);
   void PrepareMasks(const Batch& batch) const;
-  // What the outputs of one sequence's rows mean; true if it ended.
-  std::optional<FinishReason> HandleOutputs(Sequence& sequence, int64_t num_tokens, float* logits);
+  // What the outputs of one sequence's rows mean; why it ended, if it did.
+  std::optional<FinishReason> HandleOutputs(Sequence& sequence, int64_t num_tokens, std::span<const int32_t> guesses,
+                                            float* logits);
   std::optional<FinishReason> EmitNextToken(Sequence& sequence, std::span<float> logits);
   std::optional<FinishReason> FollowConstraint(Sequence& sequence, int32_t token);
   void RecordPromptLogprob(Sequence& sequence, int64_t prompt_idx, std::span<const float> logits);
@@ -177,6 +200,7 @@ class Engine {
   Status placement_status_;
   std::unordered_map<SequenceId, std::unique_ptr<Sequence>> sequences_;
 
+  DraftPolicy draft_policy_;
   SamplerScratch sampler_scratch_;
 };
 

@@ -448,5 +448,103 @@ TEST_F(SlowCompileTest, DeterministicPlacementsHaveOneNumerics) {
   EXPECT_THAT(create("ffn slow; rest cpu").message(), testing::HasSubstr("slow computes in graphs of different"));
 }
 
+// Runs the requests side by side, each from its prompt in pieces to its end; now and then one is interrupted.
+struct RunOutcome {
+  std::map<SequenceId, std::vector<int32_t>> answers;
+  std::map<SequenceId, Usage> usages;
+};
+RunOutcome RunInterrupted(Engine& engine, const std::vector<GenerateRequest>& requests, unsigned interrupt_every) {
+  struct State {
+    std::shared_ptr<Collector> sink = std::make_shared<Collector>();
+    int64_t left = 0;  // tokens to be computed before it goes on by one each
+    bool interrupted = false;
+  };
+  std::map<SequenceId, State> running;
+  RunOutcome out;
+  for (const GenerateRequest& request : requests) {
+    const SequenceId id = running.size() + 1;
+    State& state = running[id];
+    state.left = static_cast<int64_t>(request.prompt.size());
+    state.left -= engine.Add(id, std::make_shared<const GenerateRequest>(request), state.sink);
+  }
+  for (unsigned step = 1; !running.empty() && step < 2000; ++step) {
+    if (interrupt_every != 0 && step % interrupt_every == 0) {
+      auto it = running.begin();
+      std::advance(it, step / interrupt_every % running.size());
+      if (it->second.interrupted) {
+        it->second.left -= engine.Resume(it->first);
+      } else {
+        it->second.left = engine.Interrupt(it->first);
+      }
+      it->second.interrupted = !it->second.interrupted;
+    }
+    std::vector<EngineRows> rows;
+    for (auto& [id, state] : running) {
+      if (!state.interrupted) rows.push_back({id, std::clamp<int64_t>(state.left, 1, 5)});
+    }
+    if (rows.empty()) continue;
+    Engine::StepOutcome outcome = engine.Step(rows);
+    EXPECT_TRUE(outcome.error.ok()) << outcome.error.ToString();
+    EXPECT_EQ(outcome.progress.size(), rows.size());
+    for (const EngineRows& row : outcome.progress) {
+      State& state = running.at(row.id);
+      state.left = std::max<int64_t>(0, state.left - row.num_tokens);
+    }
+    for (const Engine::FinishedSequence& finished : outcome.finished) {
+      out.answers[finished.id] = running.at(finished.id).sink->tokens;
+      out.usages[finished.id] = finished.usage;
+      running.erase(finished.id);
+    }
+  }
+  EXPECT_TRUE(running.empty());
+  return out;
+}
+
+// Prompts that repeat themselves, answered greedily and with chance.
+std::vector<GenerateRequest> RepetitiveRequests() {
+  std::vector<GenerateRequest> requests;
+  for (int32_t k = 0; k < 4; ++k) {
+    GenerateRequest request;
+    for (int32_t i = 0; i < 40 + 7 * k; ++i) request.prompt.push_back((i % (5 + k)) * 11 + 3);
+    request.max_tokens = 70;
+    request.ignore_end_tokens = true;
+    request.sampling.temperature = k % 2 == 0 ? 0.0f : 0.3f;
+    request.sampling.seed = 42 + k;
+    requests.push_back(std::move(request));
+  }
+  return requests;
+}
+
+TEST_F(EngineTest, NeitherGuessesNorInterruptionsChangeAnswers) {
+  const std::vector<GenerateRequest> requests = RepetitiveRequests();
+  EngineOptions options;
+  options.kv_cache_bytes = 4 << 20;
+  options.max_step_tokens = 32;
+  options.placement = *ParsePlacement("all cpu");
+  std::optional<RunOutcome> expected;
+  int64_t num_guessed = 0;
+  for (const bool speculate : {false, true}) {
+    for (const bool cache : {false, true}) {
+      for (const unsigned interrupt_every : {0u, 30u}) {
+        options.speculate = speculate;
+        options.cache_prefixes = cache;
+        auto engine = Engine::Create(*model_, devices_, *memory_, BestKernelTable(), options);
+        ASSERT_TRUE(engine.ok());
+        RunOutcome outcome = RunInterrupted(**engine, requests, interrupt_every);
+        EXPECT_EQ((*engine)->kv_pool().num_used() - (*engine)->kv_pool().num_idle(), 0);
+        if (!expected) expected = outcome;
+        EXPECT_EQ(outcome.answers, expected->answers)
+            << "guesses " << speculate << ", cache " << cache << ", interrupted " << interrupt_every;
+        for (const auto& [id, usage] : outcome.usages) {
+          EXPECT_EQ(usage.completion_tokens, 70);
+          if (speculate) num_guessed += usage.guessed_tokens;
+          if (!speculate) EXPECT_EQ(usage.guessed_tokens, 0);
+        }
+      }
+    }
+  }
+  EXPECT_GT(num_guessed, 0) << "the test should meet guesses that come true";
+}
+
 }  // namespace
 }  // namespace lem

@@ -38,6 +38,20 @@ std::vector<BlockId> PrefixCache::Take(const std::string& space, std::span<const
   return blocks;
 }
 
+int64_t PrefixCache::CountKnown(const std::string& space, std::span<const int32_t> tokens) const {
+  const auto root = roots_.find(space);
+  if (root == roots_.end()) return 0;
+  const Node* node = &root->second;
+  int64_t count = 0;
+  for (;; ++count) {
+    const std::span<const int32_t> wanted = BlockOf(tokens, static_cast<size_t>(count));
+    if (wanted.empty()) return count;
+    const auto child = node->children.find({wanted.begin(), wanted.end()});
+    if (child == node->children.end()) return count;
+    node = child->second.get();
+  }
+}
+
 void PrefixCache::Insert(const std::string& space, std::span<const int32_t> tokens, std::span<const BlockId> blocks) {
   ++now_;
   Node* node = &roots_[space];

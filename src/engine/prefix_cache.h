@@ -27,6 +27,8 @@ class PrefixCache {
 
   // The blocks of the longest known beginning of `tokens`, each with a reference that is the caller's to release.
   std::vector<BlockId> Take(const std::string& space, std::span<const int32_t> tokens);
+  // How many blocks Take would return.
+  int64_t CountKnown(const std::string& space, std::span<const int32_t> tokens) const;
   // Remembers what `blocks` hold: the full blocks of `tokens`, from the first position on. Blocks whose tokens are
   // known already are left to the caller.
   void Insert(const std::string& space, std::span<const int32_t> tokens, std::span<const BlockId> blocks);

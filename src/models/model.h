@@ -56,8 +56,8 @@ struct Model {
   Graph graph;
   WeightTable weights;
   std::vector<WeightHandle> bound_weights;  // by WeightSlot
-  std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<ChatTemplate> chat_template;
+  std::shared_ptr<Tokenizer> tokenizer;  // may outlive the model
+  std::shared_ptr<ChatTemplate> chat_template;
   std::string quantization;  // the type that most weight bytes have: "Q4_1"
   uint64_t num_parameters = 0;
   uint64_t file_bytes = 0;

@@ -45,6 +45,10 @@ class CancelToken {
   std::atomic<bool> cancelled_{false};
 };
 
+// Who is served first when there is not enough for all.
+enum class Priority { kInteractive, kBatch, kBackground };
+inline constexpr int kNumPriorities = 3;
+
 class Grammar;  // grammar/grammar.h
 
 // One generation: token ids in, tokens out. Text, templates and stop strings are handled above the engine.
@@ -61,6 +65,10 @@ struct GenerateRequest {
   bool prompt_logprobs = false;  // also for each prompt token (num_logprobs says how many alternatives)
   Clock::time_point deadline = Clock::time_point::max();
   std::string cache_salt;  // prompts share keys and values only with requests of the same salt
+  Priority priority = Priority::kInteractive;
+  std::string tenant;         // those of one share what falls to it; empty is one, too
+  double ttft_target_ms = 0;  // wished for: to the first token, and between tokens; 0 = nothing in particular
+  double tpot_target_ms = 0;
 };
 
 struct TokenLogprob {
@@ -81,6 +89,7 @@ struct Usage {
   int32_t prompt_tokens = 0;
   int32_t completion_tokens = 0;
   int32_t cached_tokens = 0;     // of the prompt, taken from the prefix cache
+  int32_t guessed_tokens = 0;    // of the completion, computed before they were known to follow
   int32_t reasoning_tokens = 0;  // of the completion, where the model's reasoning can be told apart
   int32_t handovers = 0;         // moves to devices of other numerics while it ran
   // Wall time in the three states, for `lem run` and metrics.
@@ -90,7 +99,8 @@ struct Usage {
 };
 
 struct QueuedEvent {
-  int32_t position = 0;  // requests before this one
+  int32_t position = 0;    // requests before this one
+  double expected_ms = 0;  // until its first token, as far as anybody can tell
 };
 struct PrefillProgressEvent {
   int32_t done_tokens = 0;

@@ -61,6 +61,18 @@ constexpr ConfigKey kKeys[] = {
      [](Config& c) -> ConfigKey::Target { return &c.engine.deterministic; }},
     {"engine.cache_prefixes", "Prompts that begin as earlier ones take over their keys and values.",
      [](Config& c) -> ConfigKey::Target { return &c.engine.cache_prefixes; }},
+    {"engine.speculate", "Tokens that probably follow are computed beforehand where it pays; no answer changes.",
+     [](Config& c) -> ConfigKey::Target { return &c.engine.speculate; }},
+    {"engine.admission",
+     "What a running request is promised: \"guarantee\" keeps memory for the longest answer it asks for, \"maximise\" "
+     "runs as many as have room and interrupts the least urgent when it runs out.",
+     [](Config& c) -> ConfigKey::Target { return &c.engine.admission; }},
+    {"engine.memory_bytes", "For weights, keys and values of all models; 0 takes what is available.",
+     [](Config& c) -> ConfigKey::Target { return &c.engine.memory_bytes; }, 0, int64_t{1} << 50},
+    {"engine.keep_alive_s",
+     "How long a model stays loaded that was loaded because somebody asked for it and is not used any more; -1 is for "
+     "ever.",
+     [](Config& c) -> ConfigKey::Target { return &c.engine.keep_alive_s; }, -1, 1'000'000'000},
     {"log.level", "Least serious message to log.", [](Config& c) -> ConfigKey::Target { return &c.log.level; }},
 };
 

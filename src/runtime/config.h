@@ -40,6 +40,10 @@ struct Config {
     std::vector<std::string> devices;
     bool deterministic = false;
     bool cache_prefixes = true;
+    bool speculate = true;
+    std::string admission = "maximise";
+    int64_t memory_bytes = 0;
+    int64_t keep_alive_s = 300;
   };
   struct Log {
     LogLevel level = LogLevel::kInfo;

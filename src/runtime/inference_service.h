@@ -16,10 +16,11 @@
 
 namespace lem {
 
-enum class ModelState { kLoading, kReady, kFailed };
+// kUnloaded: it is loaded when it is asked for.
+enum class ModelState { kUnloaded, kLoading, kReady, kFailed };
 
-// What callers may know of a loaded model. Pointers live as long as the service. Tokeniser and template are
-// thread-safe.
+// What callers may know of a model. Pointers live as long as the service, also when the model is unloaded. Tokeniser
+// and template are thread-safe.
 struct ModelInfo {
   std::string id;
   std::string path;
@@ -31,9 +32,13 @@ struct ModelInfo {
   uint64_t num_parameters = 0;
   uint64_t size_bytes = 0;
   int32_t context_length = 0;                   // longest prompt + answer served
+  int32_t hidden_size = 0;                      // entries of an embedding
+  uint64_t memory_bytes = 0;                    // set aside for its weights, keys and values; 0 = not loaded
+  bool on_demand = false;                       // loaded when it is asked for
+  std::optional<Clock::time_point> expires;     // when it will be unloaded if nobody asks for it
   int64_t created_unix_s = 0;                   // modification time of the file
-  const Tokenizer* tokenizer = nullptr;         // null until ready
-  const ChatTemplate* chat_template = nullptr;  // null until ready
+  const Tokenizer* tokenizer = nullptr;         // null until it was loaded once
+  const ChatTemplate* chat_template = nullptr;  // the same
 };
 
 // A running generation. The owner polls events from one thread; destroying it cancels. Events of one generation come in
@@ -79,7 +84,8 @@ struct ServiceStats {
   uint64_t kv_blocks_total = 0, kv_blocks_used = 0;
   uint64_t kv_blocks_cached = 0;  // beside those in use: given up when they are needed
   uint64_t steps_total = 0;
-  uint64_t handovers_total = 0;  // of answers to devices of other numerics
+  uint64_t interrupted_total = 0;  // sequences that gave way to more urgent ones, or for want of blocks
+  uint64_t handovers_total = 0;    // of answers to devices of other numerics
   std::vector<MovedBytes> moved_bytes;
   std::vector<PredictionStats> predictions;
   std::map<std::string, double> joules_total;  // of finished generations, by source
@@ -95,9 +101,17 @@ class InferenceService {
   // True when every model asked for at start is kReady.
   virtual bool Ready() const = 0;
 
+  // Waits until the model is loaded; many who wait cause one load. It stays for a while, see SetKeepAlive. Errors:
+  // NotFound, DeadlineExceeded, ResourceExhausted (models in use leave no room), of loading.
+  virtual Status EnsureLoaded(const std::string& id, Clock::time_point deadline) = 0;
+  // The model goes when nobody uses it any more, until it is asked for again. Errors: NotFound.
+  virtual Status Unload(const std::string& id) = 0;
+  // How long it stays loaded without requests; negative = for ever. Errors: NotFound.
+  virtual Status SetKeepAlive(const std::string& id, std::chrono::seconds keep_alive) = 0;
+
   // Checks and queues. Errors: NotFound (model), InvalidArgument (empty prompt, token id outside the vocabulary, prompt
-  // + max_tokens longer than the context: with the numbers), ResourceExhausted (queue full), Unavailable (loading,
-  // draining).
+  // + max_tokens longer than the context: with the numbers), ResourceExhausted (queue full, or the request would come
+  // too late; says when to try again), DeadlineExceeded, Unavailable (not loaded, draining).
   virtual Result<std::unique_ptr<Generation>> Submit(GenerateRequest request) = 0;
 
   virtual ServiceStats Stats() const = 0;

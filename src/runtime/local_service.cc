@@ -1,9 +1,9 @@
 #include "runtime/local_service.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
+#include <cmath>
 #include <condition_variable>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -17,35 +17,28 @@
 #include "runtime/event_queue.h"
 #include "runtime/planning/live_planner.h"
 #include "runtime/profile/planner.h"
-#include "scheduler/scheduler.h"
 
 namespace lem {
-namespace {
-
-int64_t ModificationTime(const std::filesystem::path& path) {
-  struct stat info{};
-  return ::stat(path.c_str(), &info) == 0 ? static_cast<int64_t>(info.st_mtime) : 0;
-}
-
-}  // namespace
-
 class LocalService::Impl {
  public:
   explicit Impl(LocalServiceOptions options)
       : options_(std::move(options)),
         kernels_(BestKernelTable()),
-        pool_(options_.num_threads),
-        scheduler_(static_cast<int32_t>(options_.models.size())) {
-    for (const ModelSource& source : options_.models) {
-      auto slot = std::make_unique<Slot>();
-      slot->info.id = source.id;
-      slot->info.path = source.path.string();
-      slot->info.created_unix_s = ModificationTime(source.path);
-      slots_.push_back(std::move(slot));
-    }
-    planner_ = MakePlanner();
+        threads_(options_.num_threads),
+        planner_(MakePlanner()),
+        models_({.models = options_.models,
+                 .engine = options_.engine,
+                 .place_by_cost = options_.place_by_cost,
+                 .devices = options_.devices,
+                 .cache_folder = options_.cache_folder,
+                 .memory_bytes = options_.memory_bytes,
+                 .keep_alive = options_.keep_alive},
+                *planner_, threads_),
+        loads_(options_.models.size()),
+        scheduler_(static_cast<int32_t>(options_.models.size()), options_.scheduler),
+        engines_(options_.models.size()) {
+    for (size_t i = 0; i < loads_.size(); ++i) loads_[i] = scheduler_.LoadOf(static_cast<int32_t>(i));
     engine_thread_ = std::thread([this] { EngineLoop(); });
-    loader_thread_ = std::thread([this] { LoadAll(); });
   }
 
   ~Impl() {
@@ -54,37 +47,10 @@ class LocalService::Impl {
       stopping_ = true;
     }
     changed_.notify_all();
-    loader_thread_.join();
     engine_thread_.join();
   }
 
-  Status WaitUntilLoaded() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return NumLoading() == 0; });
-    for (const auto& slot : slots_) {
-      if (!slot->info.error.ok()) return slot->info.error;
-    }
-    return OkStatus();
-  }
-
-  std::vector<ModelInfo> Models() const {
-    const std::lock_guard lock(mutex_);
-    std::vector<ModelInfo> models;
-    models.reserve(slots_.size());
-    for (const auto& slot : slots_) models.push_back(slot->info);
-    return models;
-  }
-
-  Result<ModelInfo> FindModel(const std::string& id) const {
-    const std::lock_guard lock(mutex_);
-    LEM_ASSIGN_OR_RETURN(const size_t idx, FindSlot(id));
-    return slots_[idx]->info;
-  }
-
-  bool Ready() const {
-    const std::lock_guard lock(mutex_);
-    return std::ranges::all_of(slots_, [](const auto& slot) { return slot->info.state == ModelState::kReady; });
-  }
+  ModelPool& models() { return models_; }
 
   // What a caller holds: the queue, and the way to cancel.
   class Handle : public Generation {
@@ -114,23 +80,26 @@ class LocalService::Impl {
 
   Result<std::unique_ptr<Generation>> Submit(GenerateRequest request) {
     LEM_TRY(CheckSamplingParams(request.sampling));
-    LEM_ASSIGN_OR_RETURN(std::unique_ptr<Constraint> constraint, MakeConstraint(request));
     auto job = std::make_unique<Job>();
+    LEM_ASSIGN_OR_RETURN(job->lease, models_.Use(request.model));
+    LEM_TRY(CheckRequest(request, job->lease));
+    LEM_ASSIGN_OR_RETURN(job->constraint, MakeConstraint(request, job->lease));
     {
       const std::lock_guard lock(mutex_);
-      LEM_ASSIGN_OR_RETURN(const size_t idx, Admit(request));
+      if (draining_) return Unavailable("the server is shutting down and takes no new requests");
+      LEM_TRY(CheckLoad(request, job->model()));
+      ++num_arriving_;
+      ++num_waiting_;
       job->id = next_id_++;
-      job->model = static_cast<int32_t>(idx);
     }
     // Planning takes milliseconds and must not hold up others.
-    const Engine& engine = *slots_[static_cast<size_t>(job->model)]->engine;
-    job->planned = planner_->Plan(job->model, job->id, request, engine.AnswerLimit(request));
+    job->planned = planner_->Plan(job->model(), job->id, request, job->lease.engine().AnswerLimit(request));
     job->request = std::make_shared<const GenerateRequest>(std::move(request));
-    job->constraint = std::move(constraint);
     job->queue = std::make_shared<EventQueue>();
     job->cancel = std::make_shared<CancelToken>();
     auto handle = std::make_unique<Handle>(*this, job->queue, job->cancel, job->planned->summary());
     const std::lock_guard lock(mutex_);
+    --num_arriving_;
     arrived_.push_back(std::move(job));
     ++stats_.requests_total;
     changed_.notify_all();
@@ -139,18 +108,19 @@ class LocalService::Impl {
 
   ServiceStats Stats() const {
     std::vector<PredictionStats> predictions = planner_->Predictions();
-    const std::lock_guard lock(mutex_);
-    ServiceStats stats = stats_;
+    ServiceStats stats;
+    {
+      const std::lock_guard lock(mutex_);
+      stats = stats_;
+    }
     stats.predictions = std::move(predictions);
-    for (const auto& slot : slots_) {
-      if (slot->info.state != ModelState::kReady) continue;
-      stats.kv_blocks_total += static_cast<uint64_t>(slot->engine->kv_pool().num_blocks());
-      const KvBlockPool& pool = slot->engine->kv_pool();
+    models_.ForEachEngine([&](const Engine& engine) {
+      const KvBlockPool& pool = engine.kv_pool();
+      stats.kv_blocks_total += static_cast<uint64_t>(pool.num_blocks());
       stats.kv_blocks_used += static_cast<uint64_t>(pool.num_used() - pool.num_idle());
       stats.kv_blocks_cached += static_cast<uint64_t>(pool.num_idle());
-    }
-    if (memory_ == nullptr) return stats;
-    for (const TransferCount& count : memory_->ledger().Counts()) {
+    });
+    for (const TransferCount& count : models_.Transfers()) {
       stats.moved_bytes.push_back({count.device_id,
                                    count.direction == TransferDirection::kToDevice ? "to_device" : "to_host",
                                    std::string(TransferCauseName(count.cause)), count.bytes});
@@ -158,39 +128,11 @@ class LocalService::Impl {
     return stats;
   }
 
-  static DeviceInfo InfoOf(const DeviceCaps& caps) {
-    DeviceInfo info;
-    info.id = caps.id;
-    info.kind = DeviceKindName(caps.kind);
-    info.name = caps.name;
-    info.driver = caps.driver;
-    info.emulated = caps.emulated;
-    return info;
-  }
-
-  std::vector<DeviceInfo> DevicesInUse() const {
-    const std::lock_guard lock(mutex_);
-    std::vector<DeviceInfo> devices;
-    const bool compiling = std::ranges::any_of(
-        slots_, [](const auto& slot) { return slot->info.state == ModelState::kReady && slot->engine->compiling(); });
-    for (const auto& device : devices_.devices()) {
-      DeviceInfo info = InfoOf(device->caps());
-      info.in_use = true;
-      info.health = device->health();
-      info.compiling = compiling && device->caps().compiles_slowly;
-      const DeviceTelemetry telemetry = device->telemetry();
-      info.submissions = telemetry.submissions;
-      info.memory_bytes = telemetry.memory_bytes;
-      devices.push_back(std::move(info));
-    }
-    return devices;
-  }
-
   std::vector<DeviceInfo> Devices() const {
     std::call_once(listed_, [this] { listing_ = ListDevices(kernels_); });
-    std::vector<DeviceInfo> devices = DevicesInUse();
+    std::vector<DeviceInfo> devices = models_.DevicesInUse();
     for (const DeviceCaps& caps : listing_.devices) {
-      if (std::ranges::find(devices, caps.id, &DeviceInfo::id) == devices.end()) devices.push_back(InfoOf(caps));
+      if (std::ranges::find(devices, caps.id, &DeviceInfo::id) == devices.end()) devices.push_back(DeviceInfoOf(caps));
     }
     return devices;
   }
@@ -201,7 +143,7 @@ class LocalService::Impl {
     std::unique_lock lock(mutex_);
     draining_ = true;
     changed_.notify_all();
-    const auto idle = [this] { return scheduler_waiting_ == 0 && arrived_.empty() && num_active_ == 0; };
+    const auto idle = [this] { return num_arriving_ == 0 && arrived_.empty() && num_active_ == 0; };
     if (!changed_.wait_until(lock, deadline, idle)) {
       cancel_all_ = true;
       changed_.notify_all();
@@ -210,106 +152,91 @@ class LocalService::Impl {
   }
 
  private:
-  // A model and its engine. `info` is guarded by mutex_; the rest is written by the loader before the state turns
-  // kReady and then belongs to the engine's thread.
-  struct Slot {
-    ModelInfo info;
-    std::unique_ptr<Model> model;
-    Placement placement;
-    std::vector<Placement> others;        // that are worth opening, too
-    std::vector<std::string> device_ids;  // worth opening
-    std::unique_ptr<Engine> engine;
-    std::once_flag has_vocabulary;                        // made by the first request that has a grammar, on its thread
-    std::shared_ptr<const GrammarVocabulary> vocabulary;  // shared with matchers
-  };
   struct Job {
     SequenceId id = 0;
-    int32_t model = 0;
+    ModelPool::Lease lease;
     std::shared_ptr<const GenerateRequest> request;
     std::unique_ptr<Constraint> constraint;  // until it is admitted
     std::shared_ptr<EventQueue> queue;
     std::shared_ptr<CancelToken> cancel;
     std::shared_ptr<PlannedRequest> planned;
+    std::vector<uint64_t> prefixes;  // hashes of the prompt's beginnings, block by block
     Clock::time_point submitted = Clock::now();
     double queue_ms = 0;
-    bool admitted = false;
+    bool admitted = false;  // the engine knows it
+    bool running = false;   // it has not given way
+
+    int32_t model() const { return lease.index(); }
   };
 
-  // Null if the request has no grammar, or its model is not ready, which Submit finds.
-  Result<std::unique_ptr<Constraint>> MakeConstraint(const GenerateRequest& request) {
+  // Null if the request has no grammar.
+  static Result<std::unique_ptr<Constraint>> MakeConstraint(const GenerateRequest& request,
+                                                            const ModelPool::Lease& lease) {
     if (request.grammar == nullptr) return nullptr;
-    Slot* slot = nullptr;
-    {
-      const std::lock_guard lock(mutex_);
-      LEM_ASSIGN_OR_RETURN(const size_t idx, FindSlot(request.model));
-      slot = slots_[idx].get();
-      if (slot->info.state != ModelState::kReady) return nullptr;
-    }
-    std::call_once(slot->has_vocabulary,
-                   [slot] { slot->vocabulary = GrammarVocabulary::Create(*slot->model->tokenizer); });
-    Result<std::unique_ptr<Constraint>> constraint = Constraint::Create(request.grammar, slot->vocabulary);
+    Result<std::unique_ptr<Constraint>> constraint = Constraint::Create(request.grammar, lease.vocabulary());
     if (!constraint.ok()) {
       return InvalidArgument("the form of the answer cannot be kept: {}", constraint.status().message());
     }
     return constraint;
   }
 
-  size_t NumLoading() const {
-    return static_cast<size_t>(
-        std::ranges::count_if(slots_, [](const auto& slot) { return slot->info.state == ModelState::kLoading; }));
-  }
-
-  Result<size_t> FindSlot(const std::string& id) const {
-    if (id.empty() && !slots_.empty()) return size_t{0};
-    std::vector<std::string> ids;
-    for (size_t i = 0; i < slots_.size(); ++i) {
-      if (slots_[i]->info.id == id) return i;
-      ids.push_back(slots_[i]->info.id);
+  // What would come too late is refused now. REQUIRES: mutex_ held.
+  Status CheckLoad(const GenerateRequest& request, int32_t model) const {
+    const ModelLoad& load = loads_[static_cast<size_t>(model)];
+    const Seconds ttft = EstimateTtft(load, request.priority, static_cast<int64_t>(request.prompt.size()));
+    if (num_waiting_ >= options_.max_waiting) {
+      return ResourceExhausted("{} requests are waiting already, {} at most may; try again in about {:.0f} s",
+                               num_waiting_, options_.max_waiting, std::ceil(ttft))
+          .WithRetryAfter(std::max(1.0, ttft));
     }
-    return NotFound("there is no model '{}'; models served here: {}", id, fmt::join(ids, ", "));
-  }
-
-  // The model that a request is for, if it can be taken; it counts as waiting then. REQUIRES: mutex_ held.
-  Result<size_t> Admit(const GenerateRequest& request) {
-    if (draining_) return Unavailable("the server is shutting down and takes no new requests");
-    LEM_ASSIGN_OR_RETURN(const size_t idx, FindSlot(request.model));
-    const Slot& slot = *slots_[idx];
-    if (slot.info.state == ModelState::kLoading)
-      return Unavailable("model '{}' is still loading; try again soon", slot.info.id);
-    if (slot.info.state == ModelState::kFailed) return slot.info.error;
-    LEM_TRY(CheckRequest(request, slot));
-    if (scheduler_waiting_ >= options_.max_waiting) {
-      return ResourceExhausted("{} requests are waiting already; try again later", scheduler_waiting_);
+    if (request.ttft_target_ms > 0 && ttft * 1000 > request.ttft_target_ms) {
+      return ResourceExhausted(
+                 "the first token is expected after {:.0f} ms ({} requests are waiting, {} are running) and is wished "
+                 "for within {:.0f} ms; ask for less, or try again later",
+                 ttft * 1000, num_waiting_, load.running, request.ttft_target_ms)
+          .WithRetryAfter(std::max(1.0, ttft - request.ttft_target_ms / 1000));
     }
-    ++scheduler_waiting_;
-    return idx;
+    const Seconds left = SecondsAt(request.deadline) - Now();
+    if (left <= 0) return DeadlineExceeded("the request's deadline has passed");
+    if (ttft > left) {
+      return ResourceExhausted(
+                 "the request's time ends in {:.0f} ms and its first token is expected after {:.0f} ms; allow more "
+                 "time, or try again later",
+                 left * 1000, ttft * 1000)
+          .WithRetryAfter(std::max(1.0, ttft));
+    }
+    return OkStatus();
   }
 
-  static Status CheckRequest(const GenerateRequest& request, const Slot& slot) {
+  // Points in time as the scheduler has them.
+  Seconds SecondsAt(Clock::time_point when) const {
+    if (when == Clock::time_point::max()) return std::numeric_limits<Seconds>::infinity();
+    return std::chrono::duration<Seconds>(when - started_).count();
+  }
+  Seconds Now() const { return SecondsAt(Clock::now()); }
+
+  static Status CheckRequest(const GenerateRequest& request, const ModelPool::Lease& lease) {
+    const int64_t vocab_size = lease.model().config.vocab_size;
     if (request.prompt.empty()) return InvalidArgument("the prompt is empty; at least one token is needed");
     for (size_t i = 0; i < request.prompt.size(); ++i) {
       const int32_t token = request.prompt[i];
-      if (token < 0 || token >= slot.model->config.vocab_size) {
-        return InvalidArgument("prompt token {} is id {}; allowed: 0 to {}", i, token,
-                               slot.model->config.vocab_size - 1);
+      if (token < 0 || token >= vocab_size) {
+        return InvalidArgument("prompt token {} is id {}; allowed: 0 to {}", i, token, vocab_size - 1);
       }
     }
     const auto prompt_size = static_cast<int64_t>(request.prompt.size());
-    const int64_t context = slot.engine->context_length();
+    const int64_t context = lease.engine().context_length();
     // With max_tokens unset there must be room for one token of answer.
     const int64_t answer = request.max_tokens < 0 ? 1 : request.max_tokens;
     if (prompt_size + answer > context) {
       return InvalidArgument(
           "the prompt has {} tokens and the answer may have {}; together at most {} fit the context of model '{}': "
-          "shorten "
-          "the prompt or lower max_tokens",
-          prompt_size, answer, context, slot.info.id);
+          "shorten the prompt or lower max_tokens",
+          prompt_size, answer, context, lease.id());
     }
     if (request.num_logprobs > 20) return InvalidArgument("logprobs is {}; allowed: 0 to 20", request.num_logprobs);
     return OkStatus();
   }
-
-  // --- loading ---
 
   // A profile that cannot be read must not keep anybody from answers.
   std::unique_ptr<LivePlanner> MakePlanner() const {
@@ -325,116 +252,6 @@ class LocalService::Impl {
     }
     LEM_CHECK(false) << "a guessed machine is always possible";
     return nullptr;
-  }
-
-  // The CPU always: it takes over from a device that is lost.
-  Status OpenDevices() {
-    LEM_ASSIGN_OR_RETURN(std::unique_ptr<MemoryManager> memory, MemoryManager::Create());
-    {
-      const std::lock_guard lock(mutex_);
-      memory_ = std::move(memory);
-    }
-    const DeviceHost host{pool_, kernels_, *memory_, options_.cache_folder};
-    std::vector<std::string> ids = {"cpu"};
-    for (const auto& slot : slots_) {
-      std::vector<std::string> wanted = slot->placement.DeviceIds();
-      wanted.insert(wanted.end(), slot->device_ids.begin(), slot->device_ids.end());
-      for (const std::string& id : wanted) {
-        if (std::ranges::find(ids, id) == ids.end()) ids.push_back(id);
-      }
-    }
-    for (const std::string& id : ids) {
-      Result<std::unique_ptr<Device>> device = OpenDevice(id, host);
-      const bool must =
-          !options_.place_by_cost || id == "cpu" || std::ranges::find(options_.devices, id) != options_.devices.end();
-      if (!device.ok() && must) return device.status();
-      if (!device.ok()) {
-        LogWarning("device {} is in the profile of this machine and cannot be used: {}", id, device.status().message());
-        continue;
-      }
-      const std::lock_guard lock(mutex_);
-      devices_.Add(std::move(*device));
-      if (devices_.space_memory().size() > KvResidency::kMaxSpaces) {
-        return InvalidArgument("the placements use {} devices with memories of their own; at most {} can be used",
-                               devices_.space_memory().size() - 1, KvResidency::kMaxSpaces - 1);
-      }
-    }
-    return OkStatus();
-  }
-
-  void LoadAll() {
-    std::vector<Status> opened;
-    opened.reserve(slots_.size());
-    for (const auto& slot : slots_) opened.push_back(OpenModel(*slot));
-    const Status devices = OpenDevices();
-    for (size_t i = 0; i < slots_.size(); ++i) {
-      Slot* const slot = slots_[i].get();
-      {
-        const std::lock_guard lock(mutex_);
-        if (stopping_) return;
-      }
-      const Clock::time_point begin = Clock::now();
-      Status status = !opened[i].ok() ? opened[i] : !devices.ok() ? devices : Load(*slot);
-      const std::lock_guard lock(mutex_);
-      if (status.ok()) {
-        slot->info.state = ModelState::kReady;
-        LogDebug("model {} loaded in {:.0f} ms", slot->info.id, MillisecondsSince(begin));
-      } else {
-        slot->info.state = ModelState::kFailed;
-        slot->info.error = std::move(status).WithContext(fmt::format("model '{}' cannot be loaded", slot->info.id));
-      }
-      changed_.notify_all();
-    }
-  }
-
-  // Maps the model, and decides where it will run.
-  Status OpenModel(Slot& slot) {
-    slot.placement = options_.engine.placement;
-    LEM_ASSIGN_OR_RETURN(slot.model, LoadModel(slot.info.path));
-    if (!chooses()) return OkStatus();
-    LEM_ASSIGN_OR_RETURN(LivePlanner::Proposal proposal, planner_->Propose(*slot.model));
-    slot.placement = std::move(proposal.placement);
-    slot.others = std::move(proposal.others);
-    slot.device_ids = std::move(proposal.device_ids);
-    LogInfo("model {} is placed by predicted cost: {} for common requests", slot.info.id,
-            FormatPlacement(slot.placement));
-    return OkStatus();
-  }
-
-  // Answers that can be repeated must not depend on what devices are busy with.
-  bool chooses() const { return options_.place_by_cost && !options_.engine.deterministic; }
-
-  Status Load(Slot& slot) {
-    EngineOptions options = options_.engine;
-    options.placement = slot.placement;
-    Result<std::unique_ptr<Engine>> engine = Engine::Create(*slot.model, devices_, *memory_, kernels_, options);
-    if (!engine.ok() && chooses()) {
-      // Who leaves the choice to us gets an answer.
-      LogWarning("model {} cannot be placed as planned, it goes to the CPU: {}", slot.info.id,
-                 engine.status().message());
-      options.placement = PlacementOnCpu();
-      engine = Engine::Create(*slot.model, devices_, *memory_, kernels_, options);
-    }
-    LEM_TRY(engine.status());
-    slot.engine = std::move(*engine);
-    const auto idx =
-        static_cast<int32_t>(std::ranges::find(slots_, &slot, [](const auto& s) { return s.get(); }) - slots_.begin());
-    LEM_TRY(planner_->AddModel(idx, slot.info.id, *slot.model, *slot.engine, devices_,
-                               FormatPlacement(options.placement), chooses()));
-    for (const Placement& placement : slot.others) {
-      const auto is_open = [this](const std::string& id) { return devices_.Find(id).ok(); };
-      if (std::ranges::all_of(placement.DeviceIds(), is_open)) slot.engine->routes().Prepare(placement);
-    }
-    const std::lock_guard lock(mutex_);
-    const Model& model = *slot.model;
-    slot.info.architecture = model.config.architecture;
-    slot.info.quantization = model.quantization;
-    slot.info.num_parameters = model.num_parameters;
-    slot.info.size_bytes = model.file_bytes;
-    slot.info.context_length = static_cast<int32_t>(slot.engine->context_length());
-    slot.info.tokenizer = model.tokenizer.get();
-    slot.info.chat_template = model.chat_template.get();
-    return OkStatus();
   }
 
   // --- the engine's thread ---
@@ -461,20 +278,64 @@ class LocalService::Impl {
 
   // REQUIRES: mutex_ held.
   void TakeArrivals() {
+    const Seconds now = Now();
     for (std::unique_ptr<Job>& job : arrived_) {
-      const Engine& engine = *slots_[static_cast<size_t>(job->model)]->engine;
+      const GenerateRequest& request = *job->request;
+      const Engine& engine = job->lease.engine();
       scheduler_.Enqueue({.id = job->id,
-                          .model = job->model,
-                          .prompt_tokens = static_cast<int64_t>(job->request->prompt.size()),
-                          .max_blocks = engine.BlocksFor(*job->request),
-                          .outputs_every_row = job->request->prompt_logprobs});
-      const int64_t position = *scheduler_.PositionOf(job->id);
-      job->queue->Emit(QueuedEvent{static_cast<int32_t>(position)});
+                          .model = job->model(),
+                          .prompt_tokens = static_cast<int64_t>(request.prompt.size()),
+                          .max_blocks = engine.BlocksFor(request),
+                          .outputs_every_row = request.prompt_logprobs,
+                          .priority = request.priority,
+                          .tenant = request.tenant,
+                          .arrival = SecondsAt(job->submitted),
+                          .ttft_target = request.ttft_target_ms / 1000,
+                          .tpot_target = request.tpot_target_ms / 1000,
+                          .deadline = SecondsAt(request.deadline),
+                          .follows = FindLeader(*job, engine)});
+      const int64_t position = *scheduler_.PositionOf(job->id, now);
+      const Seconds ttft = EstimateTtft(scheduler_.LoadOf(job->model()), request.priority, 0);
+      job->queue->Emit(QueuedEvent{static_cast<int32_t>(position), ttft * 1000});
+      EngineUse& use = engines_[static_cast<size_t>(job->model())];
+      use.engine = &job->lease.engine();
+      ++use.num_jobs;
       const SequenceId id = job->id;
       jobs_.emplace(id, std::move(job));
       ++num_active_;
     }
     arrived_.clear();
+  }
+
+  static std::vector<uint64_t> HashPrefixes(std::span<const int32_t> prompt) {
+    std::vector<uint64_t> hashes;
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < prompt.size(); ++i) {
+      hash = (hash ^ static_cast<uint32_t>(prompt[i])) * 0x100000001b3u;
+      if ((i + 1) % kKvBlockTokens == 0) hashes.push_back(hash);
+    }
+    return hashes;
+  }
+
+  // The request whose prompt begins as this one's, longer than what is known already: computing that once is enough.
+  // 0 if there is none.
+  SequenceId FindLeader(Job& job, const Engine& engine) const {
+    constexpr size_t kWorthwhile = 2;  // blocks
+    if (!options_.engine.cache_prefixes || job.request->prompt_logprobs) return 0;
+    job.prefixes = HashPrefixes(job.request->prompt);
+    SequenceId leader = 0;
+    size_t longest = 0;
+    for (const auto& [id, other] : jobs_) {
+      if (other->model() != job.model() || other->request->cache_salt != job.request->cache_salt) continue;
+      const auto end = std::ranges::mismatch(job.prefixes, other->prefixes).in1;
+      const auto common = static_cast<size_t>(end - job.prefixes.begin());
+      if (common <= longest) continue;
+      longest = common;
+      leader = id;
+    }
+    if (longest < kWorthwhile) return 0;
+    const int64_t known = engine.CountKnownTokens(*job.request, planner_->PlacementOf(*job.planned));
+    return static_cast<int64_t>(longest) >= known / kKvBlockTokens + static_cast<int64_t>(kWorthwhile) ? leader : 0;
   }
 
   void EndCancelledAndLate() {
@@ -499,7 +360,7 @@ class LocalService::Impl {
 
   void Abort(SequenceId id, FinishReason reason, Status status) {
     const Job& job = *jobs_.at(id);
-    Engine& engine = *slots_[static_cast<size_t>(job.model)]->engine;
+    Engine& engine = job.lease.engine();
     const Usage usage = job.admitted ? engine.UsageOf(id) : Usage{};
     engine.Remove(id);
     Finish(id, reason, std::move(status), usage);
@@ -510,17 +371,17 @@ class LocalService::Impl {
     const auto it = jobs_.find(id);
     const std::unique_ptr<Job> job = std::move(it->second);
     jobs_.erase(it);
-    scheduler_.Remove(id);
+    EngineUse& use = engines_[static_cast<size_t>(job->model())];
+    if (--use.num_jobs == 0) use.engine = nullptr;
+    scheduler_.Remove(id, Now());
     usage.queue_ms = job->queue_ms;
     planner_->Finish(job->planned, usage);
     {
       const std::lock_guard lock(mutex_);
-      if (!job->admitted) --scheduler_waiting_;
       if (reason == FinishReason::kError) ++stats_.requests_failed;
       if (reason == FinishReason::kCancelled) ++stats_.requests_cancelled;
-      stats_.waiting = static_cast<int32_t>(scheduler_.num_waiting());
-      stats_.running = static_cast<int32_t>(scheduler_.num_running());
       --num_active_;
+      CountJobs();
       if (usage.joules > 0) stats_.joules_total[std::string(usage.energy_source)] += usage.joules;
     }
     job->queue->Emit(FinishedEvent{reason, std::move(status), usage});
@@ -528,12 +389,12 @@ class LocalService::Impl {
   }
 
   std::vector<ModelCapacity> Capacities() const {
-    std::vector<ModelCapacity> capacities(slots_.size());
-    const std::lock_guard lock(mutex_);
-    for (size_t i = 0; i < slots_.size(); ++i) {
-      if (slots_[i]->info.state != ModelState::kReady) continue;
-      const Engine& engine = *slots_[i]->engine;
+    std::vector<ModelCapacity> capacities(engines_.size());
+    for (size_t i = 0; i < engines_.size(); ++i) {
+      if (engines_[i].engine == nullptr) continue;
+      const Engine& engine = *engines_[i].engine;
       capacities[i] = {.free_blocks = engine.kv_pool().num_free() + engine.kv_pool().num_idle(),
+                       .block_tokens = kKvBlockTokens,
                        .max_step_tokens = engine.max_step_tokens(),
                        .max_step_outputs = engine.max_step_outputs(),
                        .max_running = std::min(engine.max_step_tokens(), engine.max_step_outputs())};
@@ -541,28 +402,59 @@ class LocalService::Impl {
     return capacities;
   }
 
-  void StepOnce() {
-    const std::vector<ModelCapacity> capacities = Capacities();
-    const std::vector<SequenceId> admitted = scheduler_.Admit(capacities);
-    for (const SequenceId id : admitted) {
-      Job& job = *jobs_.at(id);
-      job.admitted = true;
+  void Start(SequenceId id) {
+    Job& job = *jobs_.at(id);
+    Engine& engine = job.lease.engine();
+    int64_t num_known = 0;
+    if (job.admitted) {
+      num_known = engine.Resume(id);
+    } else {
       job.queue_ms = MillisecondsSince(job.submitted);
-      Engine& engine = *slots_[static_cast<size_t>(job.model)]->engine;
-      const int64_t num_known =
+      num_known =
           engine.Add(id, job.request, job.queue, planner_->PlacementOf(*job.planned), std::move(job.constraint));
-      scheduler_.Skip(id, num_known);
       LivePlanner::Admitted(*job.planned, num_known);
     }
-    {
-      const std::lock_guard lock(mutex_);
-      scheduler_waiting_ -= static_cast<int64_t>(admitted.size());
-      stats_.waiting = static_cast<int32_t>(scheduler_.num_waiting());
-      stats_.running = static_cast<int32_t>(scheduler_.num_running());
+    job.admitted = job.running = true;
+    scheduler_.Skip(id, num_known);
+  }
+
+  void GiveWay(SequenceId id) {
+    Job& job = *jobs_.at(id);
+    scheduler_.Requeue(id, job.lease.engine().Interrupt(id));
+    job.running = false;
+    ++num_interrupted_;
+  }
+
+  Decision Decide() {
+    for (;;) {
+      const Admission admission = scheduler_.Admit(Capacities(), Now());
+      for (const SequenceId id : admission.admitted) Start(id);
+      if (!admission.give_way) break;
+      GiveWay(*admission.give_way);
     }
-    const Decision decision = scheduler_.Next(capacities);
+    Decision decision = scheduler_.Next(Capacities(), Now());
+    while (decision.give_way) {
+      GiveWay(*decision.give_way);
+      decision = scheduler_.Next(Capacities(), Now());
+    }
+    const std::lock_guard lock(mutex_);
+    CountJobs();
+    return decision;
+  }
+
+  // REQUIRES: mutex_ held.
+  void CountJobs() {
+    num_waiting_ = scheduler_.num_waiting() + static_cast<int64_t>(arrived_.size()) + num_arriving_;
+    stats_.waiting = static_cast<int32_t>(scheduler_.num_waiting());
+    stats_.running = static_cast<int32_t>(scheduler_.num_running());
+    stats_.interrupted_total = num_interrupted_;
+    for (size_t i = 0; i < loads_.size(); ++i) loads_[i] = scheduler_.LoadOf(static_cast<int32_t>(i));
+  }
+
+  void StepOnce() {
+    const Decision decision = Decide();
     if (decision.model < 0) return;
-    Engine& engine = *slots_[static_cast<size_t>(decision.model)]->engine;
+    Engine& engine = *engines_[static_cast<size_t>(decision.model)].engine;
     MoveRequests();
     std::vector<EngineRows> rows;
     rows.reserve(decision.rows.size());
@@ -574,16 +466,17 @@ class LocalService::Impl {
       planned.push_back(jobs_.at(row.id)->planned);
     }
     planner_->BeginStep(decision.model, num_tokens, std::move(planned));
+    const Seconds begin = Now();
     Engine::StepOutcome outcome = engine.Step(rows);
     planner_->EndStep(std::move(outcome.runs));
-    scheduler_.StepDone(decision.rows);
-    if (!engine.placement_status().ok()) {
-      const std::lock_guard lock(mutex_);
-      slots_[static_cast<size_t>(decision.model)]->info.placement_error = engine.placement_status();
-    }
+    std::vector<StepRows> progress;
+    progress.reserve(outcome.progress.size());
+    for (const EngineRows& row : outcome.progress) progress.push_back({row.id, row.num_tokens});
+    scheduler_.StepDone(decision.model, progress, Now() - begin);
+    if (!engine.placement_status().ok()) models_.SetPlacementError(decision.model, engine.placement_status());
     CountStep(outcome.finished);
     if (!outcome.error.ok()) {
-      LogError("a step of model {} failed: {}", slots_[static_cast<size_t>(decision.model)]->info.id,
+      LogError("a step of model {} failed: {}", options_.models[static_cast<size_t>(decision.model)].id,
                outcome.error.message());
     }
     for (const SequenceId id : outcome.failed) Abort(id, FinishReason::kError, outcome.error);
@@ -594,8 +487,8 @@ class LocalService::Impl {
   void MoveRequests() {
     for (const LivePlanner::Move& move : planner_->TakeMoves()) {
       const auto job = jobs_.find(move.id);
-      if (job == jobs_.end() || !job->second->admitted) continue;
-      if (slots_[static_cast<size_t>(move.model)]->engine->MoveTo(move.id, move.placement)) {
+      if (job == jobs_.end() || !job->second->running) continue;
+      if (job->second->lease.engine().MoveTo(move.id, move.placement)) {
         planner_->Moved(*job->second->planned, move);
       }
     }
@@ -614,28 +507,36 @@ class LocalService::Impl {
 
   const LocalServiceOptions options_;
   const KernelTable& kernels_;
-  ThreadPool pool_;
-  std::unique_ptr<MemoryManager> memory_;  // made by the loader before any device; guarded by mutex_ until then
-  DeviceRegistry devices_;                 // filled by the loader; guarded by mutex_ until then
-  std::vector<std::unique_ptr<Slot>> slots_;
-  std::unique_ptr<LivePlanner> planner_;  // ends before the engines
+  ThreadPool threads_;
+  std::unique_ptr<LivePlanner> planner_;
+  ModelPool models_;  // ends before the planner, which works with its engines
   mutable std::once_flag listed_;
   mutable DeviceListing listing_;  // of the whole machine, once it was asked for
 
   mutable std::mutex mutex_;
-  std::condition_variable changed_;  // arrivals, cancels, loads, finished requests, stop
+  std::condition_variable changed_;  // arrivals, cancels, finished requests, stop
   std::vector<std::unique_ptr<Job>> arrived_;
   SequenceId next_id_ = 1;
-  int64_t scheduler_waiting_ = 0;  // submitted and not admitted
-  int64_t num_active_ = 0;         // taken by the engine's thread and not finished
+  int64_t num_arriving_ = 0;      // being submitted
+  int64_t num_waiting_ = 0;       // submitted and not running
+  std::vector<ModelLoad> loads_;  // by model
+  int64_t num_active_ = 0;        // taken by the engine's thread and not finished
   ServiceStats stats_;
   bool stopping_ = false, draining_ = false, cancel_all_ = false;
 
+  const Clock::time_point started_ = Clock::now();
   // Of the engine's thread alone.
   Scheduler scheduler_;
+  uint64_t num_interrupted_ = 0;
+  // Engines with jobs, which hold leases; by model.
+  struct EngineUse {
+    Engine* engine = nullptr;
+    int64_t num_jobs = 0;
+  };
+  std::vector<EngineUse> engines_;
   std::map<SequenceId, std::unique_ptr<Job>> jobs_;
 
-  std::thread engine_thread_, loader_thread_;
+  std::thread engine_thread_;
 };
 
 Status SetPlacement(const PlacementChoice& choice, LocalServiceOptions& options) {
@@ -655,15 +556,22 @@ Status SetPlacement(const PlacementChoice& choice, LocalServiceOptions& options)
 
 LocalService::LocalService(LocalServiceOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
 LocalService::~LocalService() = default;
-Status LocalService::WaitUntilLoaded() { return impl_->WaitUntilLoaded(); }
-std::vector<ModelInfo> LocalService::Models() const { return impl_->Models(); }
-Result<ModelInfo> LocalService::FindModel(const std::string& id) const { return impl_->FindModel(id); }
-bool LocalService::Ready() const { return impl_->Ready(); }
+Status LocalService::WaitUntilLoaded() { return impl_->models().WaitForStart(); }
+std::vector<ModelInfo> LocalService::Models() const { return impl_->models().Infos(); }
+Result<ModelInfo> LocalService::FindModel(const std::string& id) const { return impl_->models().Find(id); }
+bool LocalService::Ready() const { return impl_->models().AllReady(); }
+Status LocalService::EnsureLoaded(const std::string& id, Clock::time_point deadline) {
+  return impl_->models().EnsureLoaded(id, deadline);
+}
+Status LocalService::Unload(const std::string& id) { return impl_->models().Unload(id); }
+Status LocalService::SetKeepAlive(const std::string& id, std::chrono::seconds keep_alive) {
+  return impl_->models().SetKeepAlive(id, keep_alive);
+}
 Result<std::unique_ptr<Generation>> LocalService::Submit(GenerateRequest request) {
   return impl_->Submit(std::move(request));
 }
 ServiceStats LocalService::Stats() const { return impl_->Stats(); }
-std::vector<DeviceInfo> LocalService::DevicesInUse() const { return impl_->DevicesInUse(); }
+std::vector<DeviceInfo> LocalService::DevicesInUse() const { return impl_->models().DevicesInUse(); }
 std::vector<DeviceInfo> LocalService::Devices() const { return impl_->Devices(); }
 std::vector<PlanInfo> LocalService::Plans() const { return impl_->planner().Plans(); }
 std::vector<RouteStatus> LocalService::Routes() const { return impl_->planner().Routes(); }

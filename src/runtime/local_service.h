@@ -8,14 +8,11 @@
 
 #include "engine/engine.h"
 #include "runtime/inference_service.h"
+#include "runtime/model_pool.h"
 #include "scheduler/placement_search.h"
+#include "scheduler/scheduler.h"
 
 namespace lem {
-
-struct ModelSource {
-  std::string id;
-  std::filesystem::path path;
-};
 
 struct LocalServiceOptions {
   std::vector<ModelSource> models;   // at least one
@@ -26,7 +23,10 @@ struct LocalServiceOptions {
   std::vector<std::string> devices;  // that it may use; empty = those of the profile that are worth it
   std::filesystem::path profiles_folder;  // of this machine's profile and what was learned since; empty = none
   std::filesystem::path cache_folder;     // for what devices compile; empty = none
+  uint64_t memory_bytes = 0;              // for weights, keys and values of all models; 0 = what is available
+  std::chrono::seconds keep_alive{300};   // of idle models that were loaded because somebody asked for them
   int64_t max_waiting = 1024;             // queued requests before new ones are refused
+  SchedulerOptions scheduler;
 };
 
 // What a user says of placement: "auto" or a placement; an objective; devices that "auto" may use. Errors: as
@@ -49,6 +49,9 @@ class LocalService : public InferenceService {
   std::vector<ModelInfo> Models() const override;
   Result<ModelInfo> FindModel(const std::string& id) const override;
   bool Ready() const override;
+  Status EnsureLoaded(const std::string& id, Clock::time_point deadline) override;
+  Status Unload(const std::string& id) override;
+  Status SetKeepAlive(const std::string& id, std::chrono::seconds keep_alive) override;
   Result<std::unique_ptr<Generation>> Submit(GenerateRequest request) override;
   ServiceStats Stats() const override;
   std::vector<DeviceInfo> DevicesInUse() const override;

@@ -185,20 +185,85 @@ TEST_F(LocalServiceTest, DeadlinesEndRequests) {
   ASSERT_TRUE(service.WaitUntilLoaded().ok());
   GenerateRequest request = Request(400);
   request.deadline = Clock::now();
-  const Outcome outcome = Collect(**service.Submit(request));
+  EXPECT_EQ(service.Submit(request).status().code(), StatusCode::kDeadlineExceeded);
+  // Who comes with some time and is still there when it has passed. With time for its prompt, it is not refused.
+  request.prompt.resize(1);
+  request.deadline = Clock::now() + std::chrono::milliseconds(3);
+  const auto late = service.Submit(request);
+  ASSERT_TRUE(late.ok()) << late.status().ToString();
+  const Outcome outcome = Collect(**late);
+  if (outcome.finished.reason == FinishReason::kLength) GTEST_SKIP() << "this machine answers in 3 ms";
   EXPECT_EQ(outcome.finished.reason, FinishReason::kError);
   EXPECT_EQ(outcome.finished.status.code(), StatusCode::kDeadlineExceeded);
 }
 
-TEST_F(LocalServiceTest, MoreRequestsThanMemoryWaitTheirTurn) {
+// Under both promises: everybody gets the answer that they would get alone.
+TEST_F(LocalServiceTest, MoreRequestsThanMemoryAreAllAnswered) {
+  std::vector<std::vector<int32_t>> alone;
+  for (const AdmissionPolicy policy : {AdmissionPolicy::kGuarantee, AdmissionPolicy::kMaximise}) {
+    LocalServiceOptions options = Options();
+    options.engine.context_length = 128;
+    options.engine.kv_cache_bytes = 9 * 16 * 2 * 2 * 2 * 16 * sizeof(uint16_t);  // nine blocks: one request and a bit
+    options.scheduler.policy = policy;
+    LocalService service(options);
+    ASSERT_TRUE(service.WaitUntilLoaded().ok());
+    const auto make = [](uint64_t seed) {
+      GenerateRequest request = Request(90, seed);
+      request.prompt.resize(20);
+      return request;
+    };
+    for (uint64_t seed = alone.size(); seed < 6; ++seed) {
+      alone.push_back(Collect(**service.Submit(make(seed))).tokens);
+    }
+    std::vector<std::unique_ptr<Generation>> crowd;
+    for (uint64_t seed = 0; seed < 6; ++seed) crowd.push_back(std::move(*service.Submit(make(seed))));
+    for (size_t i = 0; i < crowd.size(); ++i) EXPECT_EQ(Collect(*crowd[i]).tokens, alone[i]) << i;
+    EXPECT_EQ(service.Stats().interrupted_total > 0, policy == AdmissionPolicy::kMaximise);
+    EXPECT_EQ(service.Stats().kv_blocks_used, 0u);
+  }
+}
+
+TEST_F(LocalServiceTest, WhatComesTooLateIsRefusedWithTheNumbers) {
   LocalServiceOptions options = Options();
-  options.engine.context_length = 128;
-  options.engine.kv_cache_bytes = 9 * 16 * 2 * 2 * 2 * 16 * sizeof(uint16_t);  // nine blocks: one request and a bit
+  options.max_waiting = 2;
+  options.engine.context_length = 500;
+  options.engine.kv_cache_bytes = 32 * 16 * 2 * 2 * 2 * 16 * sizeof(uint16_t);  // one context
+  options.scheduler.policy = AdmissionPolicy::kGuarantee;
   LocalService service(options);
   ASSERT_TRUE(service.WaitUntilLoaded().ok());
+  GenerateRequest hurried = Request(1);
+  hurried.ttft_target_ms = 1e-6;
+  const Status hopeless = service.Submit(hurried).status();
+  EXPECT_EQ(hopeless.code(), StatusCode::kResourceExhausted);
+  EXPECT_NE(hopeless.message().find("first token is expected after"), std::string::npos) << hopeless.message();
+  EXPECT_GT(hopeless.retry_after_s(), 0);
+  // Whoever runs keeps all blocks; two may wait.
+  const auto running = std::move(*service.Submit(Request(450, 1)));
+  while (!std::holds_alternative<TokenEvent>(running->Wait())) {
+  }
+  const auto first = service.Submit(Request(450, 2)), second = service.Submit(Request(450, 3));
+  ASSERT_TRUE(first.ok() && second.ok());
+  const auto third = service.Submit(Request(450, 4));
+  if (third.ok()) GTEST_SKIP() << "the first answer was over already";
+  EXPECT_NE(third.status().message().find("2 requests are waiting already, 2 at most may"), std::string::npos);
+  EXPECT_GE(third.status().retry_after_s(), 1);
+}
+
+TEST_F(LocalServiceTest, ASharedPromptIsComputedOnce) {
+  LocalServiceOptions options = Options();
+  options.engine.cache_prefixes = true;
+  LocalService service(options);
+  ASSERT_TRUE(service.WaitUntilLoaded().ok());
+  GenerateRequest request = Request(5);
+  request.prompt.resize(50);
   std::vector<std::unique_ptr<Generation>> crowd;
-  for (uint64_t seed = 0; seed < 6; ++seed) crowd.push_back(std::move(*service.Submit(Request(40, seed))));
-  for (const auto& generation : crowd) EXPECT_EQ(Collect(*generation).tokens.size(), 40u);
+  for (uint64_t seed = 0; seed < 4; ++seed) {
+    request.sampling.seed = seed;
+    crowd.push_back(std::move(*service.Submit(request)));
+  }
+  int32_t cached = 0;
+  for (const auto& generation : crowd) cached += Collect(*generation).finished.usage.cached_tokens;
+  EXPECT_EQ(cached, 3 * 48) << "three of the four wait for the first one's blocks";
 }
 
 TEST_F(LocalServiceTest, ModelsThatCannotBeLoadedSaySo) {

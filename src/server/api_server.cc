@@ -17,6 +17,8 @@ constexpr auto kFarewellTime = std::chrono::milliseconds(500);
 
 std::string_view StateName(ModelState state) {
   switch (state) {
+    case ModelState::kUnloaded:
+      return "unloaded";
     case ModelState::kLoading:
       return "loading";
     case ModelState::kReady:

@@ -1,6 +1,7 @@
 #include "server/error_mapping.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "api/anthropic/message_response.h"
 #include "api/ollama/response.h"
@@ -11,6 +12,7 @@ namespace {
 
 // Client closed request: nginx's number, for there is no standard one. Nobody reads it but the log.
 constexpr int kClientClosedRequest = 499;
+constexpr double kLongestRetryAfter = 3600;
 
 constexpr ErrorMapping kMappings[] = {
     {StatusCode::kOk, 200, 0},
@@ -76,7 +78,10 @@ WireError ToWireError(const RequestError& error, const ErrorDialect& dialect, st
 
 http::Response ErrorResponse(const RequestError& error, const ErrorDialect& dialect, std::string_view request_id) {
   const ErrorMapping& mapping = MappingOf(error.status.code());
-  return MakeResponse(mapping.http_status, mapping.retry_after_s, ToWireError(error, dialect, request_id), dialect);
+  // What the engine knows is better than what is usual.
+  const int known = static_cast<int>(std::ceil(std::min(error.status.retry_after_s(), kLongestRetryAfter)));
+  return MakeResponse(mapping.http_status, known > 0 ? known : mapping.retry_after_s,
+                      ToWireError(error, dialect, request_id), dialect);
 }
 
 http::Response ErrorResponse(const http::HttpError& error) {

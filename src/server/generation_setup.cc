@@ -50,7 +50,11 @@ GenerateRequest MakeRequest(const GenerationContext& context, const RequestOptio
   request.max_tokens = options.max_tokens;
   request.sampling = options.sampling;
   request.ignore_end_tokens = options.ignore_end_tokens;
-  request.cache_salt = options.cache_salt;
+  request.priority = context.urgency->priority;
+  request.ttft_target_ms = context.urgency->ttft_target_ms;
+  request.tpot_target_ms = context.urgency->tpot_target_ms;
+  request.tenant = context.urgency->tenant;
+  request.cache_salt = request.tenant + "/" + options.cache_salt;  // what others asked is not to be found out by time
   request.num_logprobs = options.num_logprobs;
   request.deadline = context.deadline;
   return request;
@@ -186,9 +190,14 @@ ParseResult<std::vector<TokenId>> EncodePrompt(const ModelInfo& model, ChatReque
 
 }  // namespace
 
-ParseResult<ModelInfo> FindReadyModel(const InferenceService& service, const std::string& id) {
+ParseResult<ModelInfo> FindReadyModel(InferenceService& service, const std::string& id, Clock::time_point deadline) {
   Result<ModelInfo> model = service.FindModel(id);
   if (!model.ok()) return Refuse(model.status(), "model", "model_not_found");
+  if (model->on_demand && model->state != ModelState::kReady) {
+    const Status loaded = service.EnsureLoaded(id, deadline);
+    if (!loaded.ok()) return Refuse(loaded, "model", "model_failed");
+    model = service.FindModel(id);
+  }
   if (model->state == ModelState::kLoading) {
     return Refuse(Unavailable("model '{}' is still loading; try again soon", model->id), "model", "model_loading");
   }
@@ -210,6 +219,7 @@ ParseResult<int64_t> CountChatTokens(const ModelInfo& model, ChatRequest request
 
 ParseResult<AnswerSetup> SetUpChat(const GenerationContext& context, const ModelInfo& model, ChatRequest request) {
   const std::string param = "messages";
+  if (!context.urgency) return tl::unexpected(context.urgency.error());
   auto prompt = EncodePrompt(model, request);
   if (!prompt) return tl::unexpected(prompt.error());
   if (auto error = CheckLimits(request.options, model, prompt->size(), param)) return tl::unexpected(*error);
@@ -236,6 +246,7 @@ ParseResult<AnswerSetup> SetUpChat(const GenerationContext& context, const Model
 
 ParseResult<AnswerSetup> SetUpCompletion(const GenerationContext& context, const ModelInfo& model,
                                          const CompletionRequest& request) {
+  if (!context.urgency) return tl::unexpected(context.urgency.error());
   AnswerSetup setup = MakeSetup(request.options, model);
   setup.at_text_start = false;
   auto grammar = CompileOutputGrammar(context.grammars, request.options.form);

@@ -8,6 +8,7 @@
 #include "runtime/inference_service.h"
 #include "server/output_grammar.h"
 #include "server/served_answer.h"
+#include "server/urgency.h"
 
 namespace lem {
 
@@ -16,10 +17,13 @@ struct GenerationContext {
   GrammarCache& grammars;
   std::string request_id;
   Clock::time_point deadline = Clock::time_point::max();
+  ParseResult<Urgency> urgency;  // an error refuses the request
 };
 
-// The model, if it can answer now. Errors: NotFound, Unavailable (loading or failed).
-ParseResult<ModelInfo> FindReadyModel(const InferenceService& service, const std::string& id);
+// The model, if it can answer now; one that is loaded on demand is waited for. Errors: NotFound, Unavailable (loading
+// or failed), ResourceExhausted (no room for it).
+ParseResult<ModelInfo> FindReadyModel(InferenceService& service, const std::string& id,
+                                      Clock::time_point deadline = Clock::time_point::max());
 
 // The prompt that SetUpChat would make, and the number of its tokens.
 ParseResult<std::vector<TokenId>> EncodeChatPrompt(const ModelInfo& model, ChatRequest request);

@@ -8,7 +8,7 @@ namespace lem {
 GenerationContext HandlerContext::ForRequest(const http::Request& request) const {
   const bool is_limited = request_timeout.count() > 0;
   return {service, grammars, request.request_id,
-          is_limited ? request.received_at + request_timeout : Clock::time_point::max()};
+          is_limited ? request.received_at + request_timeout : Clock::time_point::max(), ReadUrgency(request)};
 }
 
 void HandlerContext::Answer(AnswerSetup setup, std::unique_ptr<AnswerSink> sink, const ErrorDialect& dialect,
@@ -33,6 +33,7 @@ ModelSummary Summarise(const ModelInfo& model) {
   std::string state = "ready";
   if (model.state == ModelState::kLoading) state = "loading";
   if (model.state == ModelState::kFailed) state = "failed";
+  if (model.state == ModelState::kUnloaded) state = "unloaded";
   return {model.id, model.created_unix_s, model.context_length, std::move(state)};
 }
 

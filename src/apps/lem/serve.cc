@@ -47,6 +47,9 @@ constexpr ServeFlag kConfigFlags[] = {
     {"--objective", "engine.objective"},
     {"--device", "engine.devices"},
     {"--deterministic", "engine.deterministic"},
+    {"--admission", "engine.admission"},
+    {"--memory-bytes", "engine.memory_bytes"},
+    {"--keep-alive", "engine.keep_alive_s"},
     {"--log-level", "log.level"},
 };
 
@@ -89,7 +92,7 @@ Result<std::vector<ModelSource>> StoredModels() {
   std::vector<ModelSource> models;
   for (const StoredModel& model : stored) {
     LEM_ASSIGN_OR_RETURN(const ModelRef ref, store->Resolve(model.name));
-    models.push_back({ref.id, ref.path});
+    models.push_back({ref.id, ref.path, stored.size() == 1});  // one is ready at once, of many nobody knows which
   }
   return models;
 }
@@ -157,7 +160,7 @@ class LoadWatch {
     error_ = service_.WaitUntilLoaded();
     const std::vector<ModelInfo> models = service_.Models();
     const auto num_ready = std::ranges::count(models, ModelState::kReady, &ModelInfo::state);
-    if (num_ready == 0) {
+    if (num_ready == 0 && !error_.ok()) {
       failed_.store(true);
       ::kill(::getpid(), SIGTERM);
       return;
@@ -165,8 +168,9 @@ class LoadWatch {
     for (const ModelInfo& model : models) {
       if (!model.error.ok()) LogError("{}", model.error.message());
     }
-    LogInfo("{} of {} models ready after {:.1f} s", num_ready, models.size(),
-            std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    LogInfo("{} of {} models ready after {:.1f} s, {} wait until they are asked for", num_ready, models.size(),
+            std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(),
+            std::ranges::count(models, ModelState::kUnloaded, &ModelInfo::state));
   }
 
   LocalService& service_;
@@ -189,6 +193,10 @@ Status Serve(const ServeFlags& flags) {
   LEM_TRY(SetPlacement({config.engine.placement, config.engine.objective, config.engine.devices}, service_options));
   service_options.engine.deterministic = config.engine.deterministic;
   service_options.engine.cache_prefixes = config.engine.cache_prefixes;
+  service_options.engine.speculate = config.engine.speculate;
+  LEM_ASSIGN_OR_RETURN(service_options.scheduler.policy, ParseAdmissionPolicy(config.engine.admission));
+  service_options.memory_bytes = static_cast<uint64_t>(config.engine.memory_bytes);
+  service_options.keep_alive = std::chrono::seconds(config.engine.keep_alive_s);
   service_options.cache_folder = CacheDir();
   ApiServerOptions server_options;
   LEM_ASSIGN_OR_RETURN(const std::unique_ptr<ModelStore> store, ModelStore::Open());

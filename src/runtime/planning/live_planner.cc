@@ -176,6 +176,15 @@ Status LivePlanner::AddModel(int32_t model, const std::string& id, const Model& 
   return OkStatus();
 }
 
+void LivePlanner::RemoveModel(int32_t model) {
+  const std::lock_guard lock(mutex_);
+  Drain();
+  std::erase_if(moves_, [&](const Move& move) { return move.model == model; });
+  models_.erase(model);
+  if (!models_.empty()) return;
+  for (DeviceWatch& watch : watches_) watch.device = nullptr;  // they go with their last engine
+}
+
 // --- planning ---
 
 void LivePlanner::ClearState() { costs_.SetState({}); }

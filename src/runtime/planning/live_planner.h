@@ -69,9 +69,12 @@ class LivePlanner {
   // Errors: as WorkOfModel and SearchPlacement; NotFound (a device that is not in the profile).
   Result<Proposal> Propose(const Model& model) const;
   // `id`: how people call it. chooses: requests are placed by cost, and not all as the engine is placed. The engine
-  // must live until the planner has ended. Devices that are not in `devices` cannot be used. Errors: as WorkOfModel.
+  // must live until RemoveModel. Devices that are not in `devices` cannot be used. Errors: as WorkOfModel.
   Status AddModel(int32_t model, const std::string& id, const Model& loaded, Engine& engine,
                   const DeviceRegistry& devices, const std::string& wanted_placement, bool chooses);
+
+  // Forgets a model, before its engine goes. REQUIRES: none of its requests is under way.
+  void RemoveModel(int32_t model);
 
   // --- requests ---
 

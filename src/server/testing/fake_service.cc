@@ -190,6 +190,20 @@ bool FakeService::Ready() const {
   return model_.state == ModelState::kReady;
 }
 
+Status FakeService::EnsureLoaded(const std::string& id, Clock::time_point) {
+  LEM_ASSIGN_OR_RETURN(const ModelInfo model, FindModel(id));
+  if (model.state == ModelState::kUnloaded) SetState(ModelState::kReady);
+  return model.error;
+}
+
+Status FakeService::Unload(const std::string& id) {
+  LEM_TRY(FindModel(id).status());
+  SetState(ModelState::kUnloaded);
+  return OkStatus();
+}
+
+Status FakeService::SetKeepAlive(const std::string& id, std::chrono::seconds) { return FindModel(id).status(); }
+
 Result<std::unique_ptr<Generation>> FakeService::Submit(GenerateRequest request) {
   const std::lock_guard lock(mutex_);
   if (draining_) return Unavailable("the server is shutting down and takes no new requests");

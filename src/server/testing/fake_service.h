@@ -45,6 +45,9 @@ class FakeService : public InferenceService {
   std::vector<ModelInfo> Models() const override;
   Result<ModelInfo> FindModel(const std::string& id) const override;
   bool Ready() const override;
+  Status EnsureLoaded(const std::string& id, Clock::time_point deadline) override;
+  Status Unload(const std::string& id) override;
+  Status SetKeepAlive(const std::string& id, std::chrono::seconds keep_alive) override;
   Result<std::unique_ptr<Generation>> Submit(GenerateRequest request) override;
   ServiceStats Stats() const override;
   std::vector<DeviceInfo> DevicesInUse() const override;
