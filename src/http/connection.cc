@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "http/uri.h"
+#include "http/web_socket_session.h"
 
 namespace lem::http {
 namespace {
@@ -214,7 +215,8 @@ void Connection::OnHeader() {
   summary_.path = request.path;
   summary_.request_id = request.request_id;
   // The second name is the one that Anthropic's clients look for.
-  extra_fields_ = {{"X-Request-Id", request.request_id}, {"Request-Id", request.request_id}};
+  extra_fields_ = {
+      {"X-Request-Id", request.request_id}, {"Request-Id", request.request_id}, {"X-Content-Type-Options", "nosniff"}};
   wants_keep_alive_ = parser_->keep_alive();
   http11_ = parser_->http11();
   head_only_ = request.method == "HEAD";
@@ -269,6 +271,16 @@ std::optional<Response> Connection::AnswerFromRoute(Request& request) {
   if (!match) {
     return MakeError(400, "bad_target", "the path has a broken %-escape; two hexadecimal digits must follow %");
   }
+  if (context_.options.authorize && request.method != "OPTIONS") {
+    const std::string_view pattern = match->route == nullptr ? std::string_view() : match->route->pattern;
+    if (std::optional<Denial> denial = context_.options.authorize(request, pattern)) {
+      if (match->route != nullptr) summary_.route = match->route->pattern;
+      Response response = MakeError(denial->status, std::move(denial->code), std::move(denial->message));
+      for (const auto& [name, value] : denial->headers) response.headers.Set(name, value);
+      return response;
+    }
+    summary_.principal = request.principal;
+  }
   if (match->route == nullptr && match->allowed_methods.empty()) {
     const std::vector<std::string> close = context_.router.CloseRoutes(request.path);
     const std::string hint = close.empty() ? "" : fmt::format("; did you mean {}?", fmt::join(close, " or "));
@@ -295,6 +307,18 @@ std::optional<Response> Connection::AnswerFromRoute(Request& request) {
   request.route = route_->pattern;
   request.path_params = std::move(match->path_params);
   const bool has_body = parser_->body_length() != uint64_t{0};
+  if (route_->web_socket) {
+    std::optional<HandshakeError> error = CheckHandshake(request);
+    if (!error && has_body) error = HandshakeError{400, "unexpected_body", "a request for a WebSocket has no body"};
+    if (!error && request.method == "HEAD") error = HandshakeError{405, "method_not_allowed", "use GET"};
+    if (!error) return std::nullopt;
+    Response response = MakeError(error->status, std::move(error->code), std::move(error->message));
+    if (error->status == 426) {
+      response.headers.Add("Upgrade", "websocket");
+      response.headers.Add("Sec-WebSocket-Version", "13");
+    }
+    return response;
+  }
   if (has_body && route_->options.body_type == BodyType::kJson &&
       !IsJsonMediaType(request.headers.Get("Content-Type"))) {
     return MakeError(415, "unsupported_media_type",
@@ -309,7 +333,23 @@ void Connection::OnRequestComplete() {
     QueueResponse(*std::exchange(ready_answer_, std::nullopt));
     return Flush();
   }
+  if (route_->web_socket) return OpenWebSocket();
   StartExchange();
+}
+
+// The connection ends and its socket goes on as a WebSocket, which is counted in its place.
+void Connection::OpenWebSocket() {
+  if (!in_.empty()) return FailRequest(400, "early_data", "bytes were sent before the WebSocket was open");
+  const std::shared_ptr<Connection> self = shared_from_this();
+  closed_ = true;
+  timer_.cancel();
+  error_code ignored;
+  socket_.cancel(ignored);
+  summary_.status = 101;
+  ReportExchange(/*disconnected=*/false);
+  io_thread_.connections.erase(self);
+  WebSocketSession::Open(context_, io_thread_, std::move(socket_), route_->web_socket, std::move(parser_->request()),
+                         extra_fields_);
 }
 
 void Connection::StartExchange() {

@@ -32,6 +32,7 @@
 namespace lem::http {
 
 class Connection;
+class WebSocketSession;
 
 // What the connections of one server share. Thread-safe.
 struct ServerContext {
@@ -58,8 +59,9 @@ struct IoThread {
   static constexpr size_t kScratchBytes = 64 << 10;
 
   boost::asio::io_context context{1};
-  std::unordered_set<std::shared_ptr<Connection>> connections;   // shared with their own pending callbacks
-  std::vector<char> scratch = std::vector<char>(kScratchBytes);  // every read goes through it
+  std::unordered_set<std::shared_ptr<Connection>> connections;        // shared with their own pending callbacks
+  std::unordered_set<std::shared_ptr<WebSocketSession>> web_sockets;  // shared with the same
+  std::vector<char> scratch = std::vector<char>(kScratchBytes);       // every read goes through it
   std::thread thread;
 };
 
@@ -100,6 +102,7 @@ class Connection final : public ExchangeSink, public std::enable_shared_from_thi
   std::optional<Response> AnswerFromRoute(Request& request);
   void OnRequestComplete();
   void StartExchange();
+  void OpenWebSocket();
   void FailRequest(int status, std::string code, std::string message);
   Response MakeError(int status, std::string code, std::string message) const;
 

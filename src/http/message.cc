@@ -15,6 +15,11 @@ bool EqualsIgnoreCase(std::string_view a, std::string_view b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) { return ToLower(x) == ToLower(y); });
 }
 
+void Headers::Set(std::string_view name, std::string value) {
+  std::erase_if(fields_, [&](const Field& field) { return EqualsIgnoreCase(field.first, name); });
+  Add(std::string(name), std::move(value));
+}
+
 const std::string* Headers::Find(std::string_view name) const {
   for (const Field& field : fields_) {
     if (EqualsIgnoreCase(field.first, name)) return &field.second;
@@ -86,6 +91,7 @@ std::string_view StatusPhrase(int status) {
       {415, "Unsupported Media Type"},
       {416, "Range Not Satisfiable"},
       {417, "Expectation Failed"},
+      {426, "Upgrade Required"},
       {421, "Misdirected Request"},
       {422, "Unprocessable Content"},
       {429, "Too Many Requests"},

@@ -23,6 +23,8 @@ class Headers {
   Headers(std::initializer_list<Field> fields) : fields_(fields) {}
 
   void Add(std::string name, std::string value) { fields_.emplace_back(std::move(name), std::move(value)); }
+  // In place of the values that there are.
+  void Set(std::string_view name, std::string value);
   // The first value, or nullptr. Valid until the headers change.
   const std::string* Find(std::string_view name) const;
   // The first value, or "".
@@ -48,6 +50,7 @@ struct Request {
   Headers headers;
   std::string body;
   std::string remote_address;  // "127.0.0.1:40312"
+  std::string principal;       // who makes it, as ServerOptions::authorize said; "" = anyone
   std::string request_id;      // the client's X-Request-Id or a fresh one; unique enough for logs
   std::chrono::steady_clock::time_point received_at;  // when the header was complete
 

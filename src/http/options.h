@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -44,6 +45,14 @@ struct HttpError {
 // {"error":{"message","type","param","code"}} as OpenAI has it.
 Response FormatErrorAsJson(const HttpError& error);
 
+// Why a request may not be made.
+struct Denial {
+  int status = 403;
+  std::string code;
+  std::string message;
+  Headers headers;  // "WWW-Authenticate", "Retry-After"
+};
+
 // One answered or broken-off request, for access logs and metrics.
 struct ExchangeSummary {
   std::string method;
@@ -51,6 +60,7 @@ struct ExchangeSummary {
   std::string route;  // pattern; "" if none matched. Use this, not path, as a metric's label
   std::string remote_address;
   std::string request_id;
+  std::string principal;
   int status = 0;             // 0: the client went before there was one
   uint64_t sent_bytes = 0;    // of the body
   bool disconnected = false;  // the client went, or was given up, before the answer was complete
@@ -67,6 +77,10 @@ struct ServerOptions {
   MessageLimits limits;
   Timeouts timeouts;
   AccessOptions access;
+  // Says who makes a request (Request::principal) or why it may not be made, when its header is complete. `pattern` is
+  // that of its route, "" if there is none. Not asked for OPTIONS. Called on I/O threads; must be quick. Empty: anyone
+  // may.
+  std::function<std::optional<Denial>(Request& request, std::string_view pattern)> authorize;
   // Shapes the server's own errors; default FormatErrorAsJson. Called on I/O threads.
   std::function<Response(const HttpError&)> error_formatter;
   // Called on an I/O thread at the end of each exchange; must be quick. May be empty.

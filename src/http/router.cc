@@ -114,6 +114,13 @@ void Router::Add(std::string method, std::string pattern, SyncHandler handler, R
   Add(std::move(method), std::move(pattern), std::move(wrapped), options);
 }
 
+void Router::AddWebSocket(std::string pattern, WebSocketHandler handler) {
+  Add("GET", pattern, AsyncHandler(), {.run_on = RunOn::kIoThread});
+  for (const auto& route : routes_) {
+    if (route->method == "GET" && route->pattern == pattern) route->web_socket = handler;
+  }
+}
+
 std::optional<RouteMatch> Router::Match(std::string_view method, std::string_view path) const {
   std::vector<std::string> segments;
   for (const std::string_view raw : SplitSegments(path)) {

@@ -17,6 +17,7 @@
 
 #include "http/message.h"
 #include "http/responder.h"
+#include "http/web_socket.h"
 
 namespace lem::http {
 
@@ -46,6 +47,7 @@ struct Route {
   std::vector<std::string> segments;  // of the pattern
   RouteOptions options;
   AsyncHandler handler;
+  WebSocketHandler web_socket;  // set instead of the handler: the route opens WebSockets
 };
 
 // What a request's method and path lead to.
@@ -60,6 +62,9 @@ class Router {
   // REQUIRES: a well-formed pattern (begins with '/', {name*} only last), not added before with this method.
   void Add(std::string method, std::string pattern, AsyncHandler handler, RouteOptions options = {});
   void Add(std::string method, std::string pattern, SyncHandler handler, RouteOptions options = {});
+
+  // GET with a request for an upgrade; anything else is answered with 426.
+  void AddWebSocket(std::string pattern, WebSocketHandler handler);
 
   // `path` is a NormalizePath result. HEAD falls back to GET. nullopt: a segment has a broken %-escape.
   std::optional<RouteMatch> Match(std::string_view method, std::string_view path) const;

@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "http/connection.h"
+#include "http/web_socket_session.h"
 
 namespace lem::http {
 namespace {
@@ -204,6 +205,8 @@ void Server::Impl::CloseConnections() {
     // Closing takes a connection out of the set.
     const auto connections = io_thread.connections;
     for (const auto& connection : connections) connection->Abort();
+    const auto web_sockets = io_thread.web_sockets;
+    for (const auto& web_socket : web_sockets) web_socket->Abort();
   });
 }
 
@@ -224,6 +227,8 @@ void Server::Drain(std::chrono::steady_clock::time_point deadline) {
   impl_->OnEachIoThread([](IoThread& io_thread) {
     const auto connections = io_thread.connections;
     for (const auto& connection : connections) connection->BeginDrain();
+    const auto web_sockets = io_thread.web_sockets;
+    for (const auto& web_socket : web_sockets) web_socket->BeginDrain();
   });
   {
     std::unique_lock lock(context.mutex);

@@ -25,6 +25,11 @@ struct Config {
     int64_t max_connections = 1024;
     int64_t ollama_port = 0;
     bool offline = false;
+    std::string api_keys = "none";
+    std::string audit_log = "none";
+    std::vector<std::string> allowed_hosts;
+    std::vector<std::string> allowed_origins;
+    int64_t max_body_bytes = 10 << 20;
   };
   struct Engine {
     int64_t threads = 0;

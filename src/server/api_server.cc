@@ -29,21 +29,40 @@ std::string_view StateName(ModelState state) {
   return "unknown";
 }
 
+AnswerObserver ObserverFor(const ApiServerOptions& options) {
+  if (options.keys == nullptr && options.audit == nullptr) return {};
+  return [keys = options.keys, audit = options.audit](const AuditedAnswer& answer) {
+    if (keys != nullptr) keys->Charge(answer.principal, answer.prompt_tokens + answer.completion_tokens, Clock::now());
+    if (audit != nullptr) audit->Write(answer);
+  };
+}
+
 }  // namespace
 
 ApiServerOptions::ApiServerOptions() { http.limits.max_body_bytes = 10 << 20; }
 
 ApiServer::ApiServer(InferenceService& service, ApiServerOptions options)
     : service_(service),
-      context_{service, loop_, metrics_, grammars_, options.request_timeout, options.offline},
+      context_{service, loop_, metrics_, grammars_, options.request_timeout, options.offline, ObserverFor(options)},
       library_(service, options.store),
       anthropic_(context_),
       ollama_(context_, library_),
-      openai_(context_, anthropic_) {
+      openai_(context_, anthropic_),
+      tokens_(context_) {
   options.http.error_formatter = [](const http::HttpError& error) { return ErrorResponse(error); };
-  options.http.on_exchange_end = [this](const http::ExchangeSummary& summary) {
+  options.http.on_exchange_end = [this, audit = options.audit](const http::ExchangeSummary& summary) {
     metrics_.CountRequest(summary.route, summary.status);
+    // Answers report themselves; of the rest, what was refused and what changed something.
+    const bool is_refused = summary.status == 401 || summary.status == 403 || summary.status == 429;
+    if (audit == nullptr || (!is_refused && ScopeOf(summary.route) != Scope::kModels)) return;
+    audit->Write(AuditedRequest{summary.request_id, summary.principal, summary.remote_address, summary.method,
+                                summary.route, summary.status});
   };
+  if (options.keys != nullptr) {
+    options.http.authorize = [keys = options.keys](http::Request& request, std::string_view pattern) {
+      return keys->Check(request, pattern, Clock::now(), NowUnixSeconds());
+    };
+  }
   server_ = std::make_unique<http::Server>(std::move(options.http), MakeRouter(options.ollama_port));
 }
 
@@ -54,6 +73,7 @@ http::Router ApiServer::MakeRouter(uint16_t ollama_port) {
   openai_.AddRoutes(router);
   anthropic_.AddRoutes(router);
   ollama_.AddRoutes(router);
+  tokens_.AddRoutes(router);
   const http::RouteOptions quick{.run_on = http::RunOn::kIoThread};
   router.Add("GET", "/health", [this](const Request&) { return HandleHealth(); }, quick);
   router.Add("GET", "/lem/v1/devices", [this](const Request&) { return HandleDevices(); });

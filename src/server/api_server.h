@@ -18,11 +18,14 @@
 #include "runtime/inference_service.h"
 #include "server/answer_loop.h"
 #include "server/anthropic_handlers.h"
+#include "server/api_keys.h"
+#include "server/audit_log.h"
 #include "server/handler_context.h"
 #include "server/metrics.h"
 #include "server/model_library.h"
 #include "server/ollama_handlers.h"
 #include "server/openai_handlers.h"
+#include "server/token_handlers.h"
 
 namespace lem {
 
@@ -33,6 +36,8 @@ struct ApiServerOptions {
   std::chrono::milliseconds request_timeout{0};  // for a whole answer; 0 = as long as it takes
   ModelStore* store = nullptr;                   // outlives the server; null: clients cannot pull or delete
   bool offline = false;                          // nothing is fetched from other machines
+  ApiKeys* keys = nullptr;                       // outlive the server; null: anyone may use it
+  AuditLog* audit = nullptr;                     // the same; null: none is written
   uint16_t ollama_port = 0;                      // the one that Ollama's clients look for, if it is listened on
 };
 
@@ -67,6 +72,7 @@ class ApiServer {
   AnthropicHandlers anthropic_;
   OllamaHandlers ollama_;
   OpenAiHandlers openai_;
+  TokenHandlers tokens_;
   std::atomic<bool> draining_{false};
   std::unique_ptr<http::Server> server_;  // ends first: its handlers use the others
 };

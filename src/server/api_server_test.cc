@@ -487,5 +487,19 @@ TEST_F(ApiServerTest, RootSaysWhatThisIs) {
   EXPECT_EQ(root.at("name"), "Lemonade");
 }
 
+TEST_F(ApiServerTest, TokenizesAndBack) {
+  EXPECT_EQ(AskJson("/tokenize", R"({"content":"AB"})").at("tokens"), (JsonValue{256, 65, 66}));
+  EXPECT_EQ(AskJson("/v1/tokenize", R"({"model":"fake","prompt":"AB","add_special_tokens":false})").at("count"), 2);
+  EXPECT_EQ(AskJson("/tokenize", R"({"content":"A</s>","add_special":false,"parse_special":true,"with_pieces":true})")
+                .at("tokens"),
+            *ParseJson(R"([{"id":65,"piece":"A"},{"id":257,"piece":"</s>"}])"));
+  EXPECT_EQ(AskJson("/tokenize", R"({"model":"fake","messages":[{"role":"user","content":"Hi"}]})").at("count"), 22);
+  EXPECT_EQ(AskJson("/detokenize", R"({"tokens":[65,66,259]})").at("content"), "AB<|im_end|>");
+  EXPECT_EQ(Refused("/tokenize", "{}", 400).at("param"), "content");
+  EXPECT_EQ(Refused("/detokenize", R"({"tokens":[5,100000]})", 400).at("param"), "tokens[1]");
+  EXPECT_EQ(Refused("/detokenize", R"({"tokens":["x"]})", 400).at("param"), "tokens[0]");
+  EXPECT_EQ(Refused("/tokenize", R"({"model":"nobody","content":"x"})", 404).at("code"), "model_not_found");
+}
+
 }  // namespace
 }  // namespace lem

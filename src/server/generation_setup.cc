@@ -96,6 +96,7 @@ std::vector<std::string> NamesOf(const JsonArray& tools) {
 
 AnswerSetup MakeSetup(const RequestOptions& options, const ModelInfo& model) {
   AnswerSetup setup;
+  setup.model = model.id;
   setup.tokenizer = model.tokenizer;
   setup.stop = options.stop;
   setup.with_logprobs = options.num_logprobs >= 0;
@@ -201,6 +202,10 @@ ParseResult<ModelInfo> FindReadyModel(InferenceService& service, const std::stri
     return Refuse(Unavailable("{}", model->error.message()), "model", "model_failed");
   }
   return *std::move(model);
+}
+
+ParseResult<std::vector<TokenId>> EncodeChatPrompt(const ModelInfo& model, ChatRequest request) {
+  return EncodePrompt(model, request);
 }
 
 ParseResult<int64_t> CountChatTokens(const ModelInfo& model, ChatRequest request) {

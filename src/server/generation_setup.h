@@ -25,7 +25,8 @@ struct GenerationContext {
 ParseResult<ModelInfo> FindReadyModel(InferenceService& service, const std::string& id,
                                       Clock::time_point deadline = Clock::time_point::max());
 
-// Of the prompt that SetUpChat would make.
+// The prompt that SetUpChat would make, and the number of its tokens.
+ParseResult<std::vector<TokenId>> EncodeChatPrompt(const ModelInfo& model, ChatRequest request);
 ParseResult<int64_t> CountChatTokens(const ModelInfo& model, ChatRequest request);
 
 // All but the writer. Errors: of the template, of the model's limits, of InferenceService::Submit; when one generation

@@ -27,6 +27,7 @@ struct HandlerContext {
   GrammarCache& grammars;
   std::chrono::milliseconds request_timeout{0};  // from a request's header to the end of its answer; 0 = no limit
   bool offline = false;                          // no connection to other machines
+  AnswerObserver on_answer;                      // may be empty
 
   GenerationContext ForRequest(const http::Request& request) const;
   // Lets the answer run; the sink gets it.

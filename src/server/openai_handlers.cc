@@ -12,12 +12,12 @@
 #include "api/openai/embeddings.h"
 #include "api/openai/models.h"
 #include "base/sha256.h"
+#include "server/chat_socket.h"
 #include "server/embedding_answer.h"
 #include "server/error_mapping.h"
 #include "server/served_answer.h"
 
 namespace lem {
-namespace {
 
 openai::Envelope MakeEnvelope(std::string_view id_prefix, const ModelInfo& model) {
   const std::string identity =
@@ -27,8 +27,6 @@ openai::Envelope MakeEnvelope(std::string_view id_prefix, const ModelInfo& model
   return {MakeId(id_prefix), NowUnixSeconds(), model.id, "fp_" + hasher.FinishHex().substr(0, 10)};
 }
 
-}  // namespace
-
 void OpenAiHandlers::AddRoutes(http::Router& router) {
   using http::Request;
   using http::Responder;
@@ -37,6 +35,7 @@ void OpenAiHandlers::AddRoutes(http::Router& router) {
     router.Add("GET", prefix + "/models/{id*}", [this](const Request& request) { return HandleModel(request); });
     router.Add("POST", prefix + "/chat/completions",
                [this](const Request& request, const Responder& responder) { HandleChat(request, responder); });
+    router.AddWebSocket(prefix + "/chat/completions/ws", MakeChatSocketHandler(context_));
     router.Add("POST", prefix + "/completions",
                [this](const Request& request, const Responder& responder) { HandleCompletion(request, responder); });
     router.Add("POST", prefix + "/embeddings",

@@ -1,11 +1,15 @@
 // The routes of OpenAI's dialect, each with and without /v1 in front.
 #pragma once
 
+#include "api/openai/envelope.h"
 #include "http/router.h"
 #include "server/anthropic_handlers.h"
 #include "server/handler_context.h"
 
 namespace lem {
+
+// `id_prefix` is "chatcmpl-" or the like.
+openai::Envelope MakeEnvelope(std::string_view id_prefix, const ModelInfo& model);
 
 // Thread-safe. References must outlive it.
 class OpenAiHandlers {

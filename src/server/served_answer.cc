@@ -20,13 +20,13 @@ constexpr auto kKeepAliveTime = std::chrono::seconds(10);
 }  // namespace
 
 void ServedAnswer::Start(AnswerLoop& loop, AnswerSetup setup, std::unique_ptr<AnswerSink> sink,
-                         const ErrorDialect& dialect, Metrics& metrics, AnswerOrigin origin) {
-  loop.Adopt(std::shared_ptr<ServedAnswer>(
-      new ServedAnswer(loop, std::move(setup), std::move(sink), dialect, metrics, std::move(origin))));
+                         const ErrorDialect& dialect, Metrics& metrics, AnswerOrigin origin, AnswerObserver observer) {
+  loop.Adopt(std::shared_ptr<ServedAnswer>(new ServedAnswer(loop, std::move(setup), std::move(sink), dialect, metrics,
+                                                            std::move(origin), std::move(observer))));
 }
 
 ServedAnswer::ServedAnswer(AnswerLoop& loop, AnswerSetup setup, std::unique_ptr<AnswerSink> sink,
-                           const ErrorDialect& dialect, Metrics& metrics, AnswerOrigin origin)
+                           const ErrorDialect& dialect, Metrics& metrics, AnswerOrigin origin, AnswerObserver observer)
     : loop_(loop),
       dialect_(dialect),
       metrics_(metrics),
@@ -39,8 +39,9 @@ ServedAnswer::ServedAnswer(AnswerLoop& loop, AnswerSetup setup, std::unique_ptr<
       parsing_(std::move(setup.parsing)),
       end_markers_(std::move(setup.end_markers)),
       call_id_prefix_(std::move(setup.call_id_prefix)),
-      received_at_(origin.received_at),
-      request_id_(std::move(origin.request_id)) {
+      origin_(std::move(origin)),
+      model_(std::move(setup.model)),
+      observer_(std::move(observer)) {
   std::vector<std::string> stop = std::move(setup.stop);
   std::ranges::copy(end_markers_, std::back_inserter(stop));
   usage_.prompt_tokens = setup.prompt_tokens;
@@ -125,7 +126,7 @@ void ServedAnswer::Handle(int32_t idx, Event event) {
 void ServedAnswer::HandleToken(int32_t idx, const TokenEvent& event) {
   Choice& choice = choices_[static_cast<size_t>(idx)];
   const Clock::time_point now = Clock::now();
-  if (!std::exchange(has_tokens_, true)) metrics_.ObserveFirstToken(now - received_at_);
+  if (!std::exchange(has_tokens_, true)) metrics_.ObserveFirstToken(now - origin_.received_at);
   if (choice.completion_tokens > 0) metrics_.ObserveTokenGap(now - choice.last_token_at);
   if (choice.completion_tokens == 0) choice.first_token_at = now;
   choice.last_token_at = now;
@@ -249,7 +250,7 @@ void ServedAnswer::EndChoice(int32_t idx, FinishReason reason) {
   if (usage_.decode_ms == 0 && choice.completion_tokens > 0) {
     // Nobody has told its times: as seen from here.
     const auto milliseconds = [](auto time) { return std::chrono::duration<double, std::milli>(time).count(); };
-    usage_.prefill_ms = milliseconds(choice.first_token_at - received_at_);
+    usage_.prefill_ms = milliseconds(choice.first_token_at - origin_.received_at);
     usage_.decode_ms = milliseconds(Clock::now() - choice.first_token_at);
   }
   usage_.completion_tokens += choice.completion_tokens;
@@ -257,9 +258,10 @@ void ServedAnswer::EndChoice(int32_t idx, FinishReason reason) {
   const bool is_named = std::ranges::find(end_markers_, stop) == end_markers_.end();
   Put(writer_->EndChoice({idx, reason, is_named ? stop : "", choice.num_tool_calls > 0, std::move(choice.note)}));
   if (++num_ended_ < choices_.size()) return;
-  metrics_.ObserveAnswer(Clock::now() - received_at_);
+  metrics_.ObserveAnswer(Clock::now() - origin_.received_at);
   // A choice that a stop string ended took energy that nobody counted to its end.
   if (num_with_energy_ != choices_.size()) usage_.energy_source = "unavailable";
+  Report("complete");
   WireMessages last = writer_->End(usage_);
   if (is_stream_) {
     Put(last);
@@ -272,10 +274,24 @@ void ServedAnswer::EndChoice(int32_t idx, FinishReason reason) {
   End();
 }
 
+void ServedAnswer::Report(std::string_view outcome) const {
+  if (!observer_) return;
+  AuditedAnswer answer{origin_.request_id, origin_.principal,   origin_.remote_address, model_,
+                       plan_header_,       std::string(outcome)};
+  answer.prompt_tokens = usage_.prompt_tokens;
+  answer.completion_tokens = usage_.completion_tokens;
+  for (const Choice& choice : choices_) {
+    if (!choice.ended) answer.completion_tokens += choice.completion_tokens;
+  }
+  answer.duration_ms = std::chrono::duration<double, std::milli>(Clock::now() - origin_.received_at).count();
+  observer_(answer);
+}
+
 void ServedAnswer::Fail(const Status& status) {
+  Report(StatusCodeName(status.code()));
   const RequestError error{status, "", ""};
   if (is_stream_) {
-    Put(writer_->Fail(ToWireError(error, dialect_, request_id_)));
+    Put(writer_->Fail(ToWireError(error, dialect_, origin_.request_id)));
     sink_->EndStream();
   } else {
     sink_->SendError(error, dialect_);

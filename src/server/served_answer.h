@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,6 +15,7 @@
 #include "runtime/inference_service.h"
 #include "server/answer_loop.h"
 #include "server/answer_sink.h"
+#include "server/audit_log.h"
 #include "server/error_mapping.h"
 #include "server/metrics.h"
 #include "text/text_assembler.h"
@@ -35,6 +37,7 @@ struct ChoiceSetup {
 
 struct AnswerSetup {
   std::unique_ptr<AnswerWriter> writer;
+  std::string model;                     // its id
   std::vector<ChoiceSetup> choices;      // by index
   const Tokenizer* tokenizer = nullptr;  // of the model; lives as long as the service
   std::vector<std::string> stop;         // the client's
@@ -55,13 +58,17 @@ struct AnswerSetup {
 struct AnswerOrigin {
   std::string request_id;
   Clock::time_point received_at;
+  std::string principal, remote_address;
 };
+
+// Told of each answer when it is over. Called on the answer loop's thread; must be quick.
+using AnswerObserver = std::function<void(const AuditedAnswer&)>;
 
 class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_from_this<ServedAnswer> {
  public:
   // The loop keeps the answer until it ends. Loop, dialect and metrics must outlive it.
   static void Start(AnswerLoop& loop, AnswerSetup setup, std::unique_ptr<AnswerSink> sink, const ErrorDialect& dialect,
-                    Metrics& metrics, AnswerOrigin origin);
+                    Metrics& metrics, AnswerOrigin origin, AnswerObserver observer);
 
   void Run() override;
   void Abandon() override;
@@ -89,7 +96,7 @@ class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_fr
   };
 
   ServedAnswer(AnswerLoop& loop, AnswerSetup setup, std::unique_ptr<AnswerSink> sink, const ErrorDialect& dialect,
-               Metrics& metrics, AnswerOrigin origin);
+               Metrics& metrics, AnswerOrigin origin, AnswerObserver observer);
 
   void Begin();
   void TakeEvents();
@@ -103,6 +110,7 @@ class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_fr
   void GiveOutParts(int32_t idx, AnswerParts parts, std::vector<AnswerToken> tokens);
   std::string MakeCallId() const;
   void EndChoice(int32_t idx, FinishReason reason);
+  void Report(std::string_view outcome) const;
   void AddTimes(const Usage& usage);
   void AddEnergy(const Usage& usage);
   void AddPlanHeader(http::Headers& headers) const;
@@ -129,8 +137,9 @@ class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_fr
   const std::optional<AnswerSetup::Parsing> parsing_;
   const std::vector<std::string> end_markers_;
   const std::string call_id_prefix_;
-  const Clock::time_point received_at_;
-  const std::string request_id_;
+  const AnswerOrigin origin_;
+  const std::string model_;
+  const AnswerObserver observer_;
   std::string plan_header_;
   std::atomic<bool> client_gone_{false};
 

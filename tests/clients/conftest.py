@@ -3,6 +3,7 @@
 LEM_BIN is the program. The server is shared by all tests, so each also shows that the ones before it left it in order.
 """
 
+import contextlib
 import os
 import pathlib
 import socket
@@ -26,16 +27,17 @@ def free_port():
         return probe.getsockname()[1]
 
 
-@pytest.fixture(scope="session")
-def port(tmp_path_factory):
+@contextlib.contextmanager
+def serving(folder, *options):
+    """The port of a server with the models and further options; its output goes to a file in `folder`."""
     binary = os.environ.get("LEM_BIN")
     assert binary and os.access(binary, os.X_OK), f"LEM_BIN must name the built program, it is {binary!r}"
-    folder = os.environ.get("LEM_TEST_MODELS", "")
-    if not folder or not pathlib.Path(folder, MODEL + ".gguf").exists():
-        pytest.skip(f"no {MODEL}.gguf in LEM_TEST_MODELS ('{folder}')")
+    models = os.environ.get("LEM_TEST_MODELS", "")
+    if not models or not pathlib.Path(models, MODEL + ".gguf").exists():
+        pytest.skip(f"no {MODEL}.gguf in LEM_TEST_MODELS ('{models}')")
     number = free_port()
-    log = tmp_path_factory.mktemp("serve") / "log"
-    arguments = [binary, "serve", "--model", folder, "--port", str(number), "--context-length", str(CONTEXT)]
+    log = pathlib.Path(folder) / "log"
+    arguments = [binary, "serve", "--model", models, "--port", str(number), "--context-length", str(CONTEXT), *options]
     with open(log, "wb") as output:
         process = subprocess.Popen(arguments, stdout=output, stderr=output)
     try:
@@ -52,6 +54,12 @@ def port(tmp_path_factory):
     finally:
         process.terminate()
         assert process.wait(timeout=30) == 0, log.read_text()
+
+
+@pytest.fixture(scope="session")
+def port(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("serve")) as number:
+        yield number
 
 
 @pytest.fixture(scope="session")

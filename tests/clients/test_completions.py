@@ -131,3 +131,24 @@ def test_refusals_name_the_parameter(client, options, param):
     with pytest.raises(openai.BadRequestError) as caught:
         complete(client, **options)
     assert caught.value.param == param
+
+
+def test_suffix_is_filled_in(client, served):
+    model = "qwen2.5-coder-0.5b"
+    if model not in served:
+        pytest.skip(f"no {model}.gguf in LEM_TEST_MODELS")
+    answer = client.completions.create(model=model, prompt="def add(a, b):\n    return ", suffix="\n\nprint(add(1, 2))\n", max_tokens=16, temperature=0)
+    assert answer.choices[0].text.strip().startswith("a + b")
+
+
+def test_tokens_and_back(port, client):
+    def post(path, body):
+        return client.post(f"http://127.0.0.1:{port}{path}", cast_to=object, body=body)
+
+    tokens = post("/tokenize", {"model": MODEL, "content": "Why is the sky blue?"})
+    assert tokens["count"] == len(tokens["tokens"]) > 4
+    assert post("/v1/detokenize", {"model": MODEL, "tokens": tokens["tokens"]})["content"] == "Why is the sky blue?"
+    pieces = post("/v1/tokenize", {"model": MODEL, "content": "blue sky", "with_pieces": True})["tokens"]
+    assert "".join(piece["piece"] for piece in pieces) == "blue sky"
+    chat = post("/tokenize", {"model": MODEL, "messages": [{"role": "user", "content": "Why is the sky blue?"}]})
+    assert chat["count"] == 36

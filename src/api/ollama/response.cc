@@ -1,6 +1,5 @@
 #include "api/ollama/response.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <chrono>
@@ -8,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "api/time_text.h"
 #include "base/json.h"
 
 namespace lem::ollama {
@@ -179,13 +179,6 @@ std::string WriteError(const WireError& error) {
   JsonWriter writer;
   writer.BeginObject().Key("error").String(error.message).EndObject();
   return writer.Take();
-}
-
-std::string NowAsText() {
-  const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(since_epoch);
-  const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(since_epoch - seconds);
-  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:06}Z", fmt::gmtime(seconds.count()), micros.count());
 }
 
 }  // namespace lem::ollama

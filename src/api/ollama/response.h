@@ -26,7 +26,4 @@ std::string WriteLoaded(const ResponseOptions& options, std::string_view reason)
 
 std::string WriteError(const WireError& error);
 
-// "2026-01-31T23:59:59.123456Z"
-std::string NowAsText();
-
 }  // namespace lem::ollama

@@ -36,6 +36,10 @@ ParseResult<CompletionRequest> ParseCompletionRequest(const JsonValue& body) {
   request.echo = fields.Boolean("echo").value_or(false);
   if (fields.Boolean("parse_special").value_or(false)) request.special_tokens = SpecialTokens::kParse;
   request.prompts = ReadPrompts(fields, "prompt");
+  if (const auto suffix = fields.String("suffix")) request.suffix = *suffix;
+  if (!request.suffix.empty() && (request.prompts.size() != 1 || request.echo)) {
+    fields.Fail("suffix", "unsupported_value", "suffix is given; it is allowed with one prompt and without echo");
+  }
   const size_t num_choices = request.prompts.size() * static_cast<size_t>(options.num_choices);
   if (num_choices > kMaxTotalChoices) {
     fields.Fail("prompt", "array_above_max_length",

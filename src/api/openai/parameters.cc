@@ -54,7 +54,6 @@ struct UnsupportedRow {
 };
 
 constexpr UnsupportedRow kUnsupported[] = {
-    {On::kCompletions, {"suffix", "\"\"", "fill-in-the-middle is not supported yet: write the model's own markers"}},
     {On::kChat, {"modalities", "[\"text\"]", "answers are text"}},
     {On::kChat, {"audio", "", "answers are text"}},
     {On::kChat, {"functions", "[]", "use tools"}},

@@ -19,6 +19,7 @@ void RegisterShow(CLI::App& app, Action& action);
 void RegisterRm(CLI::App& app, Action& action);
 void RegisterRun(CLI::App& app, Action& action);
 void RegisterTokenize(CLI::App& app, Action& action);  // also detokenize
+void RegisterKey(CLI::App& app, Action& action);
 void RegisterServe(CLI::App& app, Action& action);
 void RegisterProfile(CLI::App& app, Action& action);
 void RegisterExplain(CLI::App& app, Action& action);

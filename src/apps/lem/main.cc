@@ -40,6 +40,7 @@ int Main(int argc, char** argv) {
   RegisterRm(app, action);
   RegisterRun(app, action);
   RegisterTokenize(app, action);
+  RegisterKey(app, action);
   RegisterServe(app, action);
   RegisterProfile(app, action);
   RegisterExplain(app, action);

@@ -23,6 +23,8 @@ namespace {
 
 // As long as service managers commonly wait before they kill.
 constexpr auto kDrainTime = std::chrono::seconds(10);
+// As the configuration says that there is no such file.
+constexpr std::string_view kNoFile = "none";
 
 struct ServeFlag {
   const char* name;
@@ -34,6 +36,10 @@ constexpr ServeFlag kConfigFlags[] = {
     {"--port", "server.port"},
     {"--ollama-port", "server.ollama_port"},
     {"--offline", "server.offline"},
+    {"--api-keys", "server.api_keys"},
+    {"--audit-log", "server.audit_log"},
+    {"--allow-host", "server.allowed_hosts"},
+    {"--allow-origin", "server.allowed_origins"},
     {"--threads", "engine.threads"},
     {"--context-length", "engine.context_length"},
     {"--kv-cache-bytes", "engine.kv_cache_bytes"},
@@ -119,15 +125,15 @@ Result<std::vector<ModelSource>> FindModels(const std::vector<std::string>& name
   return models;
 }
 
-// Anyone who reaches the port may use it, for there are no keys yet.
+// Without keys anyone who reaches the port may use it.
 Status CheckHost(const std::string& host, bool allow_remote) {
   const bool bare_v6 = host.find(':') != std::string::npos && !host.starts_with('[');
   const auto authority = http::ParseAuthority(bare_v6 ? fmt::format("[{}]", host) : host);
   if (!authority) return InvalidArgument("{} is no host name or address to listen on", host);
   if (authority->is_loopback || allow_remote) return OkStatus();
   return InvalidArgument(
-      "listening on {} would let every machine that can reach it use the models; add --allow-remote if that is meant, "
-      "or listen on 127.0.0.1",
+      "listening on {} would let every machine that can reach it use the models; ask for keys (lem key add, "
+      "--api-keys), add --allow-remote if that is meant, or listen on 127.0.0.1",
       host);
 }
 
@@ -178,7 +184,7 @@ Status Serve(const ServeFlags& flags) {
   const http::TerminationSignals signals;
   LEM_ASSIGN_OR_RETURN(const Config config, ReadConfig(flags));
   SetLogLevel(config.log.level);
-  LEM_TRY(CheckHost(config.server.host, flags.allow_remote));
+  LEM_TRY(CheckHost(config.server.host, flags.allow_remote || config.server.api_keys != kNoFile));
   LocalServiceOptions service_options;
   LEM_ASSIGN_OR_RETURN(service_options.models, FindModels(config.server.models, config.server.offline));
   service_options.num_threads = static_cast<int32_t>(config.engine.threads);
@@ -196,6 +202,18 @@ Status Serve(const ServeFlags& flags) {
   LEM_ASSIGN_OR_RETURN(const std::unique_ptr<ModelStore> store, ModelStore::Open());
   server_options.store = store.get();
   server_options.offline = config.server.offline;
+  std::unique_ptr<ApiKeys> keys;
+  if (config.server.api_keys != kNoFile) {
+    LEM_ASSIGN_OR_RETURN(keys, ApiKeys::Load(config.server.api_keys));
+  }
+  server_options.keys = keys.get();
+  std::unique_ptr<AuditLog> audit;
+  if (config.server.audit_log != kNoFile) {
+    LEM_ASSIGN_OR_RETURN(audit, AuditLog::Open(config.server.audit_log));
+  }
+  server_options.audit = audit.get();
+  server_options.http.access = {config.server.allowed_hosts, config.server.allowed_origins};
+  server_options.http.limits.max_body_bytes = static_cast<uint64_t>(config.server.max_body_bytes);
   server_options.ollama_port = static_cast<uint16_t>(config.server.ollama_port);
   server_options.http.max_connections = static_cast<size_t>(config.server.max_connections);
 
@@ -248,7 +266,7 @@ void RegisterServe(CLI::App& app, Action& action) {
   }
   command->add_option("--config", flags->config_file, "Configuration file, instead of lem.toml in the usual place");
   command->add_flag("--allow-remote", flags->allow_remote,
-                    "Allow an address that other machines can reach; there are no keys yet");
+                    "Allow an address that other machines can reach, without keys");
   command->callback([flags, &action] { action = [flags] { return Finish(Serve(*flags)); }; });
 }
 

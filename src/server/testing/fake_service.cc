@@ -190,7 +190,7 @@ std::vector<ModelInfo> FakeService::Models() const {
 
 Result<ModelInfo> FakeService::FindModel(const std::string& id) const {
   const std::lock_guard lock(mutex_);
-  if (id == model_.id) return model_;
+  if (id == model_.id || id.empty()) return model_;
   return NotFound("there is no model '{}'; models served here: fake", id);
 }
 
