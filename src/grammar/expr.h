@@ -117,6 +117,8 @@ class ExprSet {
   bool Matches(ExprId expr, std::string_view text);
 
   ByteClasses Classes(std::span<const ExprId> exprs);
+  // The sets of bytes that `expr`, or a rule that it calls, may ask about before a byte of `stops` has come.
+  std::vector<ByteSet> SetsBefore(ExprId expr, const ByteSet& stops, std::span<const ExprId> rules) const;
   // `expr` with calls of rules for which dead[rule] is true replaced by nothing.
   ExprId WithoutRules(ExprId expr, const std::vector<bool>& dead, std::unordered_map<ExprId, ExprId>& memo);
   // Some match exists if calls of rules with alive[rule] == false have none.
