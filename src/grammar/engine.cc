@@ -164,6 +164,10 @@ ConfigId GrammarEngine::MakeStep(ConfigId config, uint8_t byte) {
     const ExprId next = exprs_.Derive(thread.state, byte);
     if (next != kEmpty && LiveState(next)) todo_.push_back({next, thread.node});
   }
+  return CloseStep();
+}
+
+ConfigId GrammarEngine::CloseStep() {
   if (exprs_.failed()) {
     Fail("3,000,000 states, or a list of more than 1,000 alternatives");
     return kDead;

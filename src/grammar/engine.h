@@ -87,6 +87,8 @@ class GrammarEngine {
 
   ConfigId StepByte(ConfigId config, uint8_t byte);
   ConfigId MakeStep(ConfigId config, uint8_t byte);
+  // Close() if no budget is used up and there are threads at all.
+  ConfigId CloseStep();
   // The threads of todo_ and all they call or return to, as one configuration.
   ConfigId Close();
   ConfigId InternConfig(std::vector<Thread>& threads, bool ended);

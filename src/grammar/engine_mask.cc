@@ -1,6 +1,5 @@
 // Masks: see the head of engine.h.
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "grammar/engine.h"
@@ -29,40 +28,20 @@ void SetBit(std::span<uint32_t> bits, TokenId token) {
 std::optional<ConfigId> GrammarEngine::StepBeyondAscii(ConfigId from) {
   const auto known = [](ConfigId config) { return config == kDiffer ? std::nullopt : std::optional(config); };
   if (const uint32_t found = beyond_ascii_.Find(from); found != NumberMap::kNone) return known(found);
-  const PlainUtf8& utf8 = PlainUtf8::Get();
-  std::vector<std::vector<ConfigId>> at(utf8.num_states);
-  at[0].push_back(from);
-  std::optional<ConfigId> after;
-  const auto result = [&]() -> ConfigId {
-    bool some_begin = false, none_begins = false;
-    for (const PlainUtf8::Step& step : utf8.steps) {
-      for (const ConfigId config : at[step.from]) {
-        std::array<bool, 256> done{};
-        for (unsigned byte = step.low; byte <= step.high; ++byte) {
-          const uint8_t byte_class = classes_.class_of[byte];
-          if (std::exchange(done[byte_class], true)) continue;
-          const ConfigId to = StepByte(config, static_cast<uint8_t>(byte));
-          if (step.from == 0) (to == kDead ? none_begins : some_begin) = true;
-          if (to == kDead) {
-            if (step.from != 0) return kDiffer;
-            continue;
-          }
-          if (step.to == 0) {
-            if (after.value_or(to) != to) return kDiffer;
-            after = to;
-            continue;
-          }
-          if (configs_[to].ended) return kDiffer;
-          std::vector<ConfigId>& list = at[step.to];
-          if (std::ranges::find(list, to) == list.end()) list.push_back(to);
-        }
-      }
-      if (some_begin && none_begins) return kDiffer;
+  const ConfigId config = [&]() -> ConfigId {
+    if (!status_.ok()) return kDead;
+    todo_.clear();
+    const Config threads = configs_[from];
+    for (uint32_t i = 0; i < threads.num_threads; ++i) {
+      const Thread thread = threads_[threads.first_thread + i];
+      const std::optional<ExprId> next = exprs_.DeriveBeyondAscii(thread.state);
+      if (!next || (*next != kEmpty && !LiveState(*next))) return kDiffer;
+      if (*next != kEmpty) todo_.push_back({*next, thread.node});
     }
-    return after.value_or(kDead);
+    return CloseStep();
   }();
-  beyond_ascii_.Set(from, result);
-  return known(result);
+  beyond_ascii_.Set(from, config);
+  return known(config);
 }
 
 // Adds what may follow from `from` in the sibling nodes [begin, end) of the trie and below them.

@@ -96,6 +96,9 @@ class ExprSet {
 
   // What may follow `byte`.
   ExprId Derive(ExprId expr, uint8_t byte);
+  // What may follow any plain character beyond ASCII (plain_trie.h): kEmpty if not even the first byte of one may.
+  // Nothing if that depends on which character, or may do so.
+  std::optional<ExprId> DeriveBeyondAscii(ExprId expr);
   bool Nullable(ExprId expr) const { return nodes_[expr].nullable; }
   bool HasCalls(ExprId expr) const { return nodes_[expr].has_calls; }
   bool HasTokens(ExprId expr) const { return nodes_[expr].has_tokens; }
@@ -157,6 +160,8 @@ class ExprSet {
   uint32_t InternSet(const ByteSet& set);
   ExprId OneOfTree(std::span<const std::string> sorted, size_t depth);
   ExprId DeriveNode(ExprId expr, uint8_t byte);
+  std::optional<ExprId> DeriveBeyondAsciiNode(ExprId expr);
+  std::optional<ExprId> TryBeyondAscii(ExprId expr);
   ExprId DeriveMultiple(const Node& node, uint8_t byte);
   ExprId DeriveBound(const Node& node, uint8_t byte);
   ExprId MakeBound(uint32_t bound, uint32_t seen, uint32_t comparison, uint32_t order, uint32_t phase);
@@ -172,6 +177,7 @@ class ExprSet {
   std::vector<ExprId> node_table_;  // open addressing; kNoMax: free
   std::unordered_map<uint64_t, std::vector<uint32_t>> set_ids_;
   NumberMap derivatives_;        // expr << 8 | byte
+  NumberMap beyond_ascii_;       // by expr; kNoMax - 1: it depends
   std::vector<uint32_t> first_;  // by expr: set + 1, or 0
   NumberMap alive_;              // 0 or 1 by expr
   size_t max_nodes_;
