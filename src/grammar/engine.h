@@ -107,6 +107,7 @@ class GrammarEngine {
   void FindClosings(uint32_t begin, uint32_t end, ExprId text, std::vector<uint32_t>& nodes);
   // False, in the middle of it, after `max_nodes`.
   bool Walk(uint32_t begin, uint32_t end, ConfigId from, Part& part, size_t max_nodes = SIZE_MAX);
+  bool TakesAnyPlain(const ClassTrie& trie, ConfigId from);
   bool WalkClasses(const ClassTrie& trie, ConfigId from, PartId before, Part& part);
   void WalkExits(const ClassTrie& trie, uint32_t node, ConfigId from, Part& part);
   std::optional<ConfigId> StepBeyondAscii(ConfigId from);
@@ -136,7 +137,8 @@ class GrammarEngine {
   NumberMap part_ids_;       // part before << 32 | state
   std::vector<Part> parts_;  // kWhole: none
   size_t part_bytes_ = 0;
-  NumberMap beyond_ascii_;  // by configuration: that after any plain character beyond ASCII, or kDiffer
+  NumberMap takes_any_plain_;  // by configuration
+  NumberMap beyond_ascii_;     // by configuration: that after any plain character beyond ASCII, or kDiffer
   struct TrieLevel {
     uint32_t end;
     ConfigId config;

@@ -13,6 +13,8 @@ constexpr uint32_t kMaxPlain = GrammarVocabulary::Rep::kMaxPlain;
 // Nodes that a walk of the bytes may visit before classes of characters are tried: this is some tens of microseconds.
 // Of a small vocabulary fewer.
 constexpr size_t kMaxWalk = 1500;
+// Configurations that plain characters may lead through before they count as too many.
+constexpr size_t kMaxPlainStates = 64;
 // The value for a configuration from which characters beyond ASCII lead to different ones.
 constexpr uint32_t kDiffer = UINT32_MAX - 1;
 // Of kept masks; over it they are made anew.
@@ -84,11 +86,39 @@ void GrammarEngine::WalkExits(const ClassTrie& trie, uint32_t node, ConfigId fro
   }
 }
 
+// True if any number of any plain characters may follow.
+bool GrammarEngine::TakesAnyPlain(const ClassTrie& trie, ConfigId from) {
+  if (const uint32_t found = takes_any_plain_.Find(from); found != NumberMap::kNone) return found != 0;
+  std::vector<ConfigId> reached{from};
+  const bool takes = [&] {
+    for (size_t i = 0; i < reached.size(); ++i) {
+      if (i > 0 && configs_[reached[i]].ended) return false;
+      const auto reach = [&](ConfigId to) {
+        if (to == kDead) return false;
+        if (std::ranges::find(reached, to) == reached.end()) reached.push_back(to);
+        return reached.size() <= kMaxPlainStates;
+      };
+      for (const uint8_t byte : trie.classes().least) {
+        if (!reach(StepByte(reached[i], byte))) return false;
+      }
+      const std::optional<ConfigId> beyond = StepBeyondAscii(reached[i]);
+      if (!beyond || !reach(*beyond)) return false;
+    }
+    return true;
+  }();
+  if (!takes) reached.resize(1);
+  for (const ConfigId config : reached) takes_any_plain_.Set(config, takes ? 1 : 0);
+  return takes;
+}
+
 // As a walk of all bytes, in a trie whose classes of characters are those of the state. False if the rule may be left
 // between plain characters: callers need the very nodes.
 bool GrammarEngine::WalkClasses(const ClassTrie& trie, ConfigId from, PartId before, Part& part) {
   std::vector<std::pair<uint32_t, ConfigId>> todo{{0, from}};
   const uint8_t beyond_ascii = trie.classes().beyond_ascii();
+  // Most tokens at once then; the walk is for the others.
+  const bool takes_any = TakesAnyPlain(trie, from);
+  if (takes_any) std::ranges::copy(tokens_.PlainMask(kMaxPlain), part.bits.begin());
   while (!todo.empty()) {
     const auto [id, config] = todo.back();
     todo.pop_back();
@@ -101,6 +131,7 @@ bool GrammarEngine::WalkClasses(const ClassTrie& trie, ConfigId from, PartId bef
     for (const TokenId token : trie.TokensOf(id)) SetBit(part.bits, token);
     WalkExits(trie, id, config, part);
     for (uint32_t at = node.first_child; at != ClassTrie::kNone; at = trie.node(at).next_sibling) {
+      if (takes_any && !trie.node(at).is_special) continue;
       const uint8_t symbol = trie.node(at).symbol;
       if (symbol != beyond_ascii) {
         const ConfigId to = StepByte(config, trie.classes().least[symbol]);
@@ -216,6 +247,12 @@ GrammarEngine::Part GrammarEngine::MakePart(PartId before, ExprId state) {
 GrammarEngine::PartId GrammarEngine::PartOf(PartId before, ExprId state) {
   const uint64_t key = uint64_t{before} << 32 | state;
   if (const PartId found = part_ids_.Find(key); found != NumberMap::kNone) return found;
+  // Equal for all tokens: one part for both.
+  if (const ExprId opened = exprs_.Opened(state, tokens_.most_bytes); opened != state) {
+    const PartId part = PartOf(before, opened);
+    part_ids_.Set(key, part);
+    return part;
+  }
   Part part = MakePart(before, state);
   part_bytes_ += (part.tokens.size() + part.bits.size() + part.left_at.size()) * 4 + 160;
   const auto id = static_cast<PartId>(parts_.size());

@@ -161,7 +161,11 @@ std::shared_ptr<const ClassTrie> PlainTrie::Make(const PlainClasses& classes) co
       nodes[parent].first_child = child;
       children.resize(children.size() + num_symbols, ClassTrie::kNone);
     }
+    nodes[child].is_special |= nodes_[i].is_special;
     merged[i] = child;
+  }
+  for (size_t i = nodes_.size(); --i > 0;) {  // children first
+    nodes[merged[nodes_[i].parent]].is_special |= nodes[merged[i]].is_special;
   }
   nodes.emplace_back();  // where the last one's lists end
   // Lists by node: counted, summed up, laid out.

@@ -66,6 +66,7 @@ class ClassTrie {
     uint32_t bits = kNone;                     // of many tokens: a mask; few are in a list
     uint32_t tokens = 0, exits = 0, wide = 0;  // the first of each; those of the next node are where they end
     uint8_t symbol = 0;
+    bool is_special = false;  // here or below are exits, or tokens that are not short and whole
   };
 
   const PlainClasses& classes() const { return classes_; }
@@ -100,8 +101,15 @@ class PlainTrie {
     nodes_.push_back({parent, symbol});
     return static_cast<uint32_t>(nodes_.size() - 1);
   }
-  void AddToken(uint32_t node, TokenId token) { tokens_.push_back({node, token}); }
-  void AddExit(uint32_t node, const TrieExit& exit) { exits_.push_back({node, exit}); }
+  // `is_special`: not one of those that are taken together where any plain character may follow.
+  void AddToken(uint32_t node, TokenId token, bool is_special) {
+    tokens_.push_back({node, token});
+    nodes_[node].is_special |= is_special;
+  }
+  void AddExit(uint32_t node, const TrieExit& exit) {
+    exits_.push_back({node, exit});
+    nodes_[node].is_special = true;
+  }
   void AddWide(uint32_t node, uint32_t at) { wide_.push_back({node, at}); }
   void Finish(size_t mask_words) { mask_words_ = mask_words; }
 
@@ -116,6 +124,7 @@ class PlainTrie {
   struct Node {
     uint32_t parent = 0;
     uint8_t symbol = 0;
+    bool is_special = false;
   };
   template <typename T>
   struct At {

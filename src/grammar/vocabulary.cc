@@ -122,6 +122,7 @@ void WalkString(Rep& rep) {
 // Fills `by_characters` from the tries of bytes.
 void CollectPlain(Rep& rep) {
   const PlainUtf8& utf8 = PlainUtf8::Get();
+  const std::span<const uint32_t> short_plain = rep.PlainMask(Rep::kMaxPlain);
   NumberMap children;
   const auto child = [&](uint32_t parent, uint8_t symbol) {
     const uint64_t key = uint64_t{parent} << 8 | symbol;
@@ -166,7 +167,8 @@ void CollectPlain(Rep& rep) {
       continue;
     }
     for (TokenId token = node.token; token != Rep::kNoToken; token = rep.next_same[static_cast<size_t>(token)]) {
-      rep.by_characters.AddToken(level.plain, token);
+      const bool is_short = (short_plain[static_cast<size_t>(token) / 32] >> (token % 32) & 1) != 0;
+      rep.by_characters.AddToken(level.plain, token, !is_short);
     }
     levels.push_back(level);
     ++at;
@@ -207,6 +209,9 @@ std::unique_ptr<Rep> MakeRep(std::vector<std::string> texts, std::vector<TokenId
   rep->long_plain = builder.Build(std::move(long_plain));
   rep->others = builder.Build(std::move(others));
   std::ranges::sort(rep->long_tokens);
+  for (const std::string& text : rep->texts) {
+    rep->most_bytes = std::max(rep->most_bytes, static_cast<uint32_t>(text.size()));
+  }
   WalkString(*rep);
   CollectPlain(*rep);
   return rep;

@@ -36,6 +36,7 @@ struct GrammarVocabulary::Rep {
     friend auto operator<=>(const InString&, const InString&) = default;
   };
   std::vector<InString> staying, closing;                 // sorted
+  uint32_t most_bytes = 0;                                // of any token
   uint32_t most_chars = 0;                                // of any token inside a string
   std::vector<uint32_t> string_mask;                      // what may follow in a string without bounds
   std::vector<uint32_t> string_left;                      // nodes with children where it closes
@@ -52,6 +53,9 @@ struct GrammarVocabulary::Rep {
   size_t mask_words = 0;
   uint64_t id = 0;  // of this vocabulary in this process
 
+  std::span<const uint32_t> PlainMask(uint32_t chars) const {
+    return {plain_masks.data() + chars * mask_words, mask_words};
+  }
   // True if some token is longer than `text` and begins with it.
   bool HasLonger(std::string_view text) const;
 };
