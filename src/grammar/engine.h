@@ -107,7 +107,7 @@ class GrammarEngine {
   void FindClosings(uint32_t begin, uint32_t end, ExprId text, std::vector<uint32_t>& nodes);
   // False, in the middle of it, after `max_nodes`.
   bool Walk(uint32_t begin, uint32_t end, ConfigId from, Part& part, size_t max_nodes = SIZE_MAX);
-  bool TakesAnyPlain(const ClassTrie& trie, ConfigId from);
+  bool TakesAnyPlain(const PlainClasses& classes, ConfigId from);
   bool WalkClasses(const ClassTrie& trie, ConfigId from, PartId before, Part& part);
   void WalkExits(const ClassTrie& trie, uint32_t node, ConfigId from, Part& part);
   std::optional<ConfigId> StepBeyondAscii(ConfigId from);

@@ -87,7 +87,7 @@ void GrammarEngine::WalkExits(const ClassTrie& trie, uint32_t node, ConfigId fro
 }
 
 // True if any number of any plain characters may follow.
-bool GrammarEngine::TakesAnyPlain(const ClassTrie& trie, ConfigId from) {
+bool GrammarEngine::TakesAnyPlain(const PlainClasses& classes, ConfigId from) {
   if (const uint32_t found = takes_any_plain_.Find(from); found != NumberMap::kNone) return found != 0;
   std::vector<ConfigId> reached{from};
   const bool takes = [&] {
@@ -98,7 +98,7 @@ bool GrammarEngine::TakesAnyPlain(const ClassTrie& trie, ConfigId from) {
         if (std::ranges::find(reached, to) == reached.end()) reached.push_back(to);
         return reached.size() <= kMaxPlainStates;
       };
-      for (const uint8_t byte : trie.classes().least) {
+      for (const uint8_t byte : classes.least) {
         if (!reach(StepByte(reached[i], byte))) return false;
       }
       const std::optional<ConfigId> beyond = StepBeyondAscii(reached[i]);
@@ -116,9 +116,6 @@ bool GrammarEngine::TakesAnyPlain(const ClassTrie& trie, ConfigId from) {
 bool GrammarEngine::WalkClasses(const ClassTrie& trie, ConfigId from, PartId before, Part& part) {
   std::vector<std::pair<uint32_t, ConfigId>> todo{{0, from}};
   const uint8_t beyond_ascii = trie.classes().beyond_ascii();
-  // Most tokens at once then; the walk is for the others.
-  const bool takes_any = TakesAnyPlain(trie, from);
-  if (takes_any) std::ranges::copy(tokens_.PlainMask(kMaxPlain), part.bits.begin());
   while (!todo.empty()) {
     const auto [id, config] = todo.back();
     todo.pop_back();
@@ -131,7 +128,6 @@ bool GrammarEngine::WalkClasses(const ClassTrie& trie, ConfigId from, PartId bef
     for (const TokenId token : trie.TokensOf(id)) SetBit(part.bits, token);
     WalkExits(trie, id, config, part);
     for (uint32_t at = node.first_child; at != ClassTrie::kNone; at = trie.node(at).next_sibling) {
-      if (takes_any && !trie.node(at).is_special) continue;
       const uint8_t symbol = trie.node(at).symbol;
       if (symbol != beyond_ascii) {
         const ConfigId to = StepByte(config, trie.classes().least[symbol]);
@@ -209,9 +205,13 @@ GrammarEngine::Part GrammarEngine::MakeWidePart(ConfigId from, ExprId state, Par
   ByteSet stops = ByteSet::Range(0, 0x7F);
   for (size_t i = 0; i < stops.words.size(); ++i) stops.words[i] &= ~PlainAscii().words[i];
   const PlainClasses classes = PlainClasses::Of(exprs_.SetsBefore(state, stops, rules_));
-  if (const std::shared_ptr<const ClassTrie> trie = tokens_.by_characters.For(classes)) {
+  // Where any character may follow, most tokens are taken at once, and the walk is for the others.
+  const bool takes_any = exprs_.KeepsAny(state, json_char_) || TakesAnyPlain(classes, from);
+  using Contents = PlainTrie::Contents;
+  if (const auto trie = tokens_.by_characters.For(classes, takes_any ? Contents::kSpecial : Contents::kAll)) {
     part = {};
     part.bits.resize(tokens_.mask_words);
+    if (takes_any) std::ranges::copy(tokens_.PlainMask(kMaxPlain), part.bits.begin());
     if (WalkClasses(*trie, from, before, part)) return part;
   }
   part = {};
@@ -248,7 +248,7 @@ GrammarEngine::PartId GrammarEngine::PartOf(PartId before, ExprId state) {
   const uint64_t key = uint64_t{before} << 32 | state;
   if (const PartId found = part_ids_.Find(key); found != NumberMap::kNone) return found;
   // Equal for all tokens: one part for both.
-  if (const ExprId opened = exprs_.Opened(state, tokens_.most_bytes); opened != state) {
+  if (const ExprId opened = exprs_.Opened(state, {tokens_.most_bytes, json_char_}); opened != state) {
     const PartId part = PartOf(before, opened);
     part_ids_.Set(key, part);
     return part;

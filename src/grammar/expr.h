@@ -96,9 +96,16 @@ class ExprSet {
 
   // What may follow `byte`.
   ExprId Derive(ExprId expr, uint8_t byte);
-  // `expr` with repeats that no `most_bytes` bytes can use up made endless, where that changes nothing about which
-  // texts of up to so many bytes may come next: so that states with counters are the same state over long stretches.
-  ExprId Opened(ExprId expr, uint32_t most_bytes);
+  // `expr` with repeats that no `bytes` bytes can use up made endless, where that changes nothing about which texts of
+  // up to so many bytes may come next: so that states with counters are the same state over long stretches. `any_char`
+  // is any character of the strings that the grammar limits in length; always the same for an ExprSet, as is `bytes`.
+  struct Horizon {
+    uint32_t bytes;
+    ExprId any_char;
+  };
+  ExprId Opened(ExprId expr, const Horizon& horizon);
+  // True if it is easily seen that any number of `any_char` may come next, as where a pattern is searched for.
+  bool KeepsAny(ExprId expr, ExprId any_char) const;
   // What may follow any plain character beyond ASCII (plain_trie.h): kEmpty if not even the first byte of one may.
   // Nothing if that depends on which character, or may do so.
   std::optional<ExprId> DeriveBeyondAscii(ExprId expr);
@@ -165,13 +172,13 @@ class ExprSet {
   ExprId DeriveNode(ExprId expr, uint8_t byte);
   std::optional<ExprId> DeriveBeyondAsciiNode(ExprId expr);
   std::optional<ExprId> TryBeyondAscii(ExprId expr);
-  ExprId OpenedNode(ExprId expr, uint32_t most_bytes);
-  ExprId OpenedAnd(ExprId expr, uint32_t most_bytes);
+  ExprId OpenedNode(ExprId expr, const Horizon& horizon);
+  ExprId OpenedAnd(ExprId expr, const Horizon& horizon);
   // Bounds on the bytes of a shortest match, and of a shortest end of any match that has begun.
   struct Shortest {
     uint64_t whole, rest;
   };
-  std::optional<Shortest> ShortestOf(ExprId expr) const;
+  std::optional<Shortest> ShortestOf(ExprId expr, int depth) const;
   ExprId DeriveMultiple(const Node& node, uint8_t byte);
   ExprId DeriveBound(const Node& node, uint8_t byte);
   ExprId MakeBound(uint32_t bound, uint32_t seen, uint32_t comparison, uint32_t order, uint32_t phase);
@@ -187,7 +194,7 @@ class ExprSet {
   std::vector<ExprId> node_table_;  // open addressing; kNoMax: free
   std::unordered_map<uint64_t, std::vector<uint32_t>> set_ids_;
   NumberMap derivatives_;        // expr << 8 | byte
-  NumberMap opened_;             // by expr, all for the same number of bytes
+  NumberMap opened_;             // by expr
   NumberMap beyond_ascii_;       // by expr; kNoMax - 1: it depends
   std::vector<uint32_t> first_;  // by expr: set + 1, or 0
   NumberMap alive_;              // 0 or 1 by expr

@@ -9,7 +9,7 @@ namespace lem {
 namespace {
 
 // With more classes the copy is hardly smaller than the whole; a copy that is a little finer than needed does as well.
-constexpr size_t kMaxClasses = 32, kSpareClasses = 4;
+constexpr size_t kMaxClasses = 16, kSpareClasses = 4;
 // Tokens of a node from which on a mask is added faster than a list.
 constexpr size_t kManyTokens = 512;
 // Of all copies of a vocabulary, about 1.5 MB each with 150,000 tokens.
@@ -122,25 +122,42 @@ size_t ClassTrie::MemoryBytes() const {
          exits_.size() * sizeof(TrieExit);
 }
 
-std::shared_ptr<const ClassTrie> PlainTrie::For(const PlainClasses& classes) const {
+void PlainTrie::Finish(size_t mask_words) {
+  mask_words_ = mask_words;
+  std::vector<bool> is_special(nodes_.size());
+  const auto mark = [&](const auto& entries) {
+    for (const auto& entry : entries) {
+      for (uint32_t at = entry.node; at != 0 && !is_special[at]; at = nodes_[at].parent) is_special[at] = true;
+    }
+  };
+  mark(special_tokens_);
+  mark(exits_);
+  for (uint32_t i = 1; i < nodes_.size(); ++i) {
+    all_nodes_.push_back(i);
+    if (is_special[i]) special_nodes_.push_back(i);
+  }
+}
+
+std::shared_ptr<const ClassTrie> PlainTrie::For(const PlainClasses& classes, Contents contents) const {
   const std::lock_guard lock(mutex_);
-  const auto fits = [&](const auto& made) {
-    return made->classes().least.size() <= classes.least.size() + kSpareClasses && made->classes().Refines(classes);
+  const auto fits = [&](const Made& made) {
+    return made.contents == contents && made.trie->classes().least.size() <= classes.least.size() + kSpareClasses &&
+           made.trie->classes().Refines(classes);
   };
   if (const auto at = std::ranges::find_if(made_, fits); at != made_.end()) {
     std::rotate(at, at + 1, made_.end());
-    return made_.back();
+    return made_.back().trie;
   }
-  if (classes.least.size() > kMaxClasses) return nullptr;
-  made_.push_back(Make(classes));
+  if (contents == Contents::kAll && classes.least.size() > kMaxClasses) return nullptr;
+  made_.push_back({contents, Make(classes, contents)});
   size_t bytes = 0;
   size_t keep = made_.size();
-  while (keep > 0 && (bytes += made_[keep - 1]->MemoryBytes()) <= kMaxBytes) --keep;
+  while (keep > 0 && (bytes += made_[keep - 1].trie->MemoryBytes()) <= kMaxBytes) --keep;
   made_.erase(made_.begin(), made_.begin() + static_cast<std::ptrdiff_t>(std::min(keep, made_.size() - 1)));
-  return made_.back();
+  return made_.back().trie;
 }
 
-std::shared_ptr<const ClassTrie> PlainTrie::Make(const PlainClasses& classes) const {
+std::shared_ptr<const ClassTrie> PlainTrie::Make(const PlainClasses& classes, Contents contents) const {
   auto trie = std::make_shared<ClassTrie>();
   trie->classes_ = classes;
   trie->mask_words_ = mask_words_;
@@ -148,11 +165,13 @@ std::shared_ptr<const ClassTrie> PlainTrie::Make(const PlainClasses& classes) co
   std::vector<ClassTrie::Node>& nodes = trie->nodes_;
   nodes.emplace_back();
   std::vector<uint32_t> children(num_symbols, ClassTrie::kNone);
-  std::vector<uint32_t> merged(nodes_.size());  // the new node of each of ours
-  for (size_t i = 1; i < nodes_.size(); ++i) {
-    const uint32_t parent = merged[nodes_[i].parent];
-    const uint8_t symbol =
-        nodes_[i].symbol == kBeyondAscii ? classes.beyond_ascii() : classes.class_of[nodes_[i].symbol];
+  constexpr uint32_t kLeftOut = UINT32_MAX;
+  std::vector<uint32_t> merged(nodes_.size(), kLeftOut);  // the new node of each of ours
+  merged[0] = 0;
+  for (const uint32_t id : contents == Contents::kAll ? all_nodes_ : special_nodes_) {
+    const Node& own = nodes_[id];
+    const uint32_t parent = merged[own.parent];
+    const uint8_t symbol = own.symbol == kBeyondAscii ? classes.beyond_ascii() : classes.class_of[own.symbol];
     uint32_t child = children[parent * num_symbols + symbol];
     if (child == ClassTrie::kNone) {
       child = static_cast<uint32_t>(nodes.size());
@@ -161,17 +180,15 @@ std::shared_ptr<const ClassTrie> PlainTrie::Make(const PlainClasses& classes) co
       nodes[parent].first_child = child;
       children.resize(children.size() + num_symbols, ClassTrie::kNone);
     }
-    nodes[child].is_special |= nodes_[i].is_special;
-    merged[i] = child;
-  }
-  for (size_t i = nodes_.size(); --i > 0;) {  // children first
-    nodes[merged[nodes_[i].parent]].is_special |= nodes[merged[i]].is_special;
+    merged[id] = child;
   }
   nodes.emplace_back();  // where the last one's lists end
   // Lists by node: counted, summed up, laid out.
   const auto lay_out = [&](const auto& from, auto& to, uint32_t ClassTrie::Node::* begin) {
     std::vector<uint32_t> counts(nodes.size());
-    for (const auto& entry : from) ++counts[merged[entry.node]];
+    for (const auto& entry : from) {
+      if (merged[entry.node] != kLeftOut) ++counts[merged[entry.node]];
+    }
     uint32_t sum = 0;
     for (size_t i = 0; i < nodes.size(); ++i) {
       nodes[i].*begin = sum;
@@ -179,10 +196,12 @@ std::shared_ptr<const ClassTrie> PlainTrie::Make(const PlainClasses& classes) co
       counts[i] = nodes[i].*begin;
     }
     to.resize(sum);
-    for (const auto& entry : from) to[counts[merged[entry.node]]++] = entry.value;
+    for (const auto& entry : from) {
+      if (merged[entry.node] != kLeftOut) to[counts[merged[entry.node]]++] = entry.value;
+    }
   };
   std::vector<TokenId> tokens;
-  lay_out(tokens_, tokens, &ClassTrie::Node::tokens);
+  lay_out(contents == Contents::kAll ? tokens_ : special_tokens_, tokens, &ClassTrie::Node::tokens);
   lay_out(exits_, trie->exits_, &ClassTrie::Node::exits);
   lay_out(wide_, trie->wide_, &ClassTrie::Node::wide);
   // Many tokens of a node become a mask.

@@ -66,7 +66,6 @@ class ClassTrie {
     uint32_t bits = kNone;                     // of many tokens: a mask; few are in a list
     uint32_t tokens = 0, exits = 0, wide = 0;  // the first of each; those of the next node are where they end
     uint8_t symbol = 0;
-    bool is_special = false;  // here or below are exits, or tokens that are not short and whole
   };
 
   const PlainClasses& classes() const { return classes_; }
@@ -104,42 +103,45 @@ class PlainTrie {
   // `is_special`: not one of those that are taken together where any plain character may follow.
   void AddToken(uint32_t node, TokenId token, bool is_special) {
     tokens_.push_back({node, token});
-    nodes_[node].is_special |= is_special;
+    if (is_special) special_tokens_.push_back({node, token});
   }
-  void AddExit(uint32_t node, const TrieExit& exit) {
-    exits_.push_back({node, exit});
-    nodes_[node].is_special = true;
-  }
+  void AddExit(uint32_t node, const TrieExit& exit) { exits_.push_back({node, exit}); }
   void AddWide(uint32_t node, uint32_t at) { wide_.push_back({node, at}); }
-  void Finish(size_t mask_words) { mask_words_ = mask_words; }
+  void Finish(size_t mask_words);
 
   // The symbol of characters beyond ASCII.
   static constexpr uint8_t kBeyondAscii = 0x80;
 
+  // All tokens, or the special ones and the exits, which are few.
+  enum class Contents : uint8_t { kAll, kSpecial };
   // A copy that tells apart what `classes` does, and hardly more: one that is there already, or a new one, which takes
-  // a millisecond or two. Nothing if it would be hardly smaller.
-  std::shared_ptr<const ClassTrie> For(const PlainClasses& classes) const;
+  // a millisecond or two for kAll. Nothing if that would be hardly smaller.
+  std::shared_ptr<const ClassTrie> For(const PlainClasses& classes, Contents contents) const;
 
  private:
   struct Node {
     uint32_t parent = 0;
     uint8_t symbol = 0;
-    bool is_special = false;
   };
   template <typename T>
   struct At {
     uint32_t node;
     T value;
   };
-  std::shared_ptr<const ClassTrie> Make(const PlainClasses& classes) const;
+  struct Made {
+    Contents contents;
+    std::shared_ptr<const ClassTrie> trie;  // shared with the engines
+  };
+  std::shared_ptr<const ClassTrie> Make(const PlainClasses& classes, Contents contents) const;
 
   std::vector<Node> nodes_;
-  std::vector<At<TokenId>> tokens_;
+  std::vector<uint32_t> all_nodes_, special_nodes_;  // in the order of nodes_, without the root
+  std::vector<At<TokenId>> tokens_, special_tokens_;
   std::vector<At<TrieExit>> exits_;
   std::vector<At<uint32_t>> wide_;
   size_t mask_words_ = 0;
   mutable std::mutex mutex_;
-  mutable std::vector<std::shared_ptr<const ClassTrie>> made_;  // shared with the engines; the last used at the end
+  mutable std::vector<Made> made_;  // the last used at the end
 };
 
 }  // namespace lem
