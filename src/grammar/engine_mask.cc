@@ -14,7 +14,7 @@ constexpr uint32_t kMaxPlain = GrammarVocabulary::Rep::kMaxPlain;
 // Of a small vocabulary fewer.
 constexpr size_t kMaxWalk = 1500;
 // Configurations that plain characters may lead through before they count as too many.
-constexpr size_t kMaxPlainStates = 64;
+constexpr size_t kMaxPlainStates = 8;
 // The value for a configuration from which characters beyond ASCII lead to different ones.
 constexpr uint32_t kDiffer = UINT32_MAX - 1;
 // Of kept masks; over it they are made anew.
@@ -26,7 +26,8 @@ void SetBit(std::span<uint32_t> bits, TokenId token) {
 
 }  // namespace
 
-// The configuration after any plain character beyond ASCII, kDead if none may follow. Nothing if it depends on which.
+// The configuration after any plain character beyond ASCII, kDead if not even the first byte of one may follow. Nothing
+// if it depends on which.
 std::optional<ConfigId> GrammarEngine::StepBeyondAscii(ConfigId from) {
   const auto known = [](ConfigId config) { return config == kDiffer ? std::nullopt : std::optional(config); };
   if (const uint32_t found = beyond_ascii_.Find(from); found != NumberMap::kNone) return known(found);
@@ -34,13 +35,16 @@ std::optional<ConfigId> GrammarEngine::StepBeyondAscii(ConfigId from) {
     if (!status_.ok()) return kDead;
     todo_.clear();
     const Config threads = configs_[from];
+    bool may_begin = false;
     for (uint32_t i = 0; i < threads.num_threads; ++i) {
       const Thread thread = threads_[threads.first_thread + i];
       const std::optional<ExprId> next = exprs_.DeriveBeyondAscii(thread.state);
-      if (!next || (*next != kEmpty && !LiveState(*next))) return kDiffer;
-      if (*next != kEmpty) todo_.push_back({*next, thread.node});
+      if (!next) return kDiffer;
+      if (*next != kEmpty && LiveState(*next)) todo_.push_back({*next, thread.node});
+      may_begin |= !exprs_.First(thread.state).IsWithin(ByteSet::Range(0, 0x7F));
     }
-    return CloseStep();
+    // A token that ends within a character may be the beginning of one that is not plain.
+    return todo_.empty() && may_begin ? ConfigId{kDiffer} : CloseStep();
   }();
   beyond_ascii_.Set(from, config);
   return known(config);

@@ -106,8 +106,8 @@ class ExprSet {
   ExprId Opened(ExprId expr, const Horizon& horizon);
   // True if it is easily seen that any number of `any_char` may come next, as where a pattern is searched for.
   bool KeepsAny(ExprId expr, ExprId any_char) const;
-  // What may follow any plain character beyond ASCII (plain_trie.h): kEmpty if not even the first byte of one may.
-  // Nothing if that depends on which character, or may do so.
+  // What may follow any plain character beyond ASCII (plain_trie.h), kEmpty if none of them may come. Nothing if that
+  // depends on which character, or may do so.
   std::optional<ExprId> DeriveBeyondAscii(ExprId expr);
   bool Nullable(ExprId expr) const { return nodes_[expr].nullable; }
   bool HasCalls(ExprId expr) const { return nodes_[expr].has_calls; }

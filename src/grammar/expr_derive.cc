@@ -117,18 +117,12 @@ std::optional<ExprId> ExprSet::DeriveBeyondAsciiNode(ExprId expr) {
     case Kind::kAlt:
     case Kind::kAnd: {
       std::vector<ExprId> derived;
-      bool none_is_empty = true;
       for (uint32_t i = 0; i < node.b; ++i) {
         const std::optional<ExprId> child = DeriveBeyondAscii(children_[node.a + i]);
         if (!child) return TryBeyondAscii(expr);
-        none_is_empty &= *child != kEmpty;
         derived.push_back(*child);
       }
-      if (node.kind == Kind::kAlt) return Alt(std::move(derived));
-      const ExprId all = And(std::move(derived));
-      // Each part may go on, but not with the same characters: other ones could still begin so.
-      if (all == kEmpty && none_is_empty) return std::nullopt;
-      return all;
+      return node.kind == Kind::kAlt ? Alt(std::move(derived)) : And(std::move(derived));
     }
     case Kind::kRepeat: {
       const std::optional<ExprId> head = DeriveBeyondAscii(node.a);
@@ -137,8 +131,7 @@ std::optional<ExprId> ExprSet::DeriveBeyondAsciiNode(ExprId expr) {
     }
     case Kind::kNot: {
       const std::optional<ExprId> body = DeriveBeyondAscii(node.a);
-      // What all but these characters may follow is left to bytes: others may begin as they do.
-      return body && *body != kAll ? std::optional(Not(*body)) : std::nullopt;
+      return body ? std::optional(Not(*body)) : std::nullopt;
     }
     default:  // calls and tokens are others' business; digits are ASCII
       return kEmpty;
@@ -151,15 +144,15 @@ std::optional<ExprId> ExprSet::TryBeyondAscii(ExprId expr) {
   std::vector<std::vector<ExprId>> at(utf8.num_states);
   at[0].push_back(expr);
   std::optional<ExprId> after;
-  bool some_begin = false, some_do_not = false;
+  bool some_end_early = false;
   for (const PlainUtf8::Step& step : utf8.steps) {
     for (const ExprId state : at[step.from]) {
       for (unsigned byte = step.low; byte <= step.high; ++byte) {
         const ExprId to = Derive(state, static_cast<uint8_t>(byte));
-        if (step.from == 0) (to == kEmpty ? some_do_not : some_begin) = true;
-        if (some_begin && some_do_not) return std::nullopt;
-        if (step.from != 0 && to == kEmpty) return std::nullopt;
-        if (to == kEmpty) continue;
+        if (to == kEmpty) {
+          some_end_early = true;
+          continue;
+        }
         if (step.to == 0) {
           if (after.value_or(to) != to) return std::nullopt;
           after = to;
@@ -172,6 +165,7 @@ std::optional<ExprId> ExprSet::TryBeyondAscii(ExprId expr) {
       }
     }
   }
+  if (after && some_end_early) return std::nullopt;
   return after.value_or(kEmpty);
 }
 
