@@ -114,8 +114,9 @@ class PlainTrie {
 
   // All tokens, or the special ones and the exits, which are few.
   enum class Contents : uint8_t { kAll, kSpecial };
-  // A copy that tells apart what `classes` does, and hardly more: one that is there already, or a new one, which takes
-  // a millisecond or two for kAll. Nothing if that would be hardly smaller.
+  // A copy that tells apart what `classes` does: the usual one, made by Finish(), one that is there already and tells
+  // hardly more apart, or a new one, which takes a millisecond or two for kAll. Nothing if that would be hardly
+  // smaller.
   std::shared_ptr<const ClassTrie> For(const PlainClasses& classes, Contents contents) const;
 
  private:
@@ -140,6 +141,7 @@ class PlainTrie {
   std::vector<At<TrieExit>> exits_;
   std::vector<At<uint32_t>> wide_;
   size_t mask_words_ = 0;
+  std::shared_ptr<const ClassTrie> usual_;  // shared with who walks it
   mutable std::mutex mutex_;
   mutable std::vector<Made> made_;  // the last used at the end
 };
