@@ -13,8 +13,10 @@ constexpr uint32_t kMaxPlain = GrammarVocabulary::Rep::kMaxPlain;
 // Nodes that a walk of the bytes may visit before classes of characters are tried: this is some tens of microseconds.
 // Of a small vocabulary fewer.
 constexpr size_t kMaxWalk = 1500;
+// The same where the classes are not known yet: walking so many takes a tenth of the time of learning them.
+constexpr size_t kMaxWalkBeforeMaking = 20'000;
 // Configurations that plain characters may lead through before they count as too many.
-constexpr size_t kMaxPlainStates = 8;
+constexpr size_t kMaxPlainStates = 48;
 // The value for a configuration from which characters beyond ASCII lead to different ones.
 constexpr uint32_t kDiffer = UINT32_MAX - 1;
 // Of kept masks; over it they are made anew.
@@ -209,15 +211,25 @@ GrammarEngine::Part GrammarEngine::MakeWidePart(ConfigId from, ExprId state, Par
   ByteSet stops = ByteSet::Range(0, 0x7F);
   for (size_t i = 0; i < stops.words.size(); ++i) stops.words[i] &= ~PlainAscii().words[i];
   const PlainClasses classes = PlainClasses::Of(exprs_.SetsBefore(state, stops, rules_));
-  // Where any character may follow, most tokens are taken at once, and the walk is for the others.
-  const bool takes_any = exprs_.KeepsAny(state, json_char_) || TakesAnyPlain(classes, from);
-  using Contents = PlainTrie::Contents;
-  if (const auto trie = tokens_.by_characters.For(classes, takes_any ? Contents::kSpecial : Contents::kAll)) {
+  const PlainTrie& plain = tokens_.by_characters;
+  const auto walk_classes = [&](const std::shared_ptr<const ClassTrie>& trie, std::span<const uint32_t> known) {
     part = {};
+    part.bits.assign(known.begin(), known.end());
     part.bits.resize(tokens_.mask_words);
-    if (takes_any) std::ranges::copy(tokens_.PlainMask(kMaxPlain), part.bits.begin());
-    if (WalkClasses(*trie, from, before, part)) return part;
+    return WalkClasses(*trie, from, before, part);
+  };
+  using Contents = PlainTrie::Contents;
+  std::shared_ptr<const ClassTrie> trie = plain.Find(classes, Contents::kAll);
+  // Where any character may follow, most tokens are taken at once, and the walk is for the others.
+  if (exprs_.KeepsAny(state, json_char_) || (!trie && TakesAnyPlain(classes, from))) {
+    if (walk_classes(plain.Make(classes, Contents::kSpecial), tokens_.PlainMask(kMaxPlain))) return part;
   }
+  if (!trie) {
+    part = {};
+    if (Walk(0, num_nodes, from, part, kMaxWalkBeforeMaking)) return part;
+    trie = plain.Make(classes, Contents::kAll);
+  }
+  if (trie && walk_classes(trie, {})) return part;
   part = {};
   Walk(0, num_nodes, from, part);
   return part;
