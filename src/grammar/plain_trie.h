@@ -114,10 +114,11 @@ class PlainTrie {
 
   // All tokens, or the special ones and the exits, which are few.
   enum class Contents : uint8_t { kAll, kSpecial };
-  // A copy that tells apart what `classes` does: the usual one, made by Finish(), one that is there already and tells
-  // hardly more apart, or a new one, which takes a millisecond or two for kAll. Nothing if that would be hardly
-  // smaller.
-  std::shared_ptr<const ClassTrie> For(const PlainClasses& classes, Contents contents) const;
+  // A copy that tells apart what `classes` does and hardly more, or the usual one, made by Finish(); nothing if there is
+  // none yet.
+  std::shared_ptr<const ClassTrie> Find(const PlainClasses& classes, Contents contents) const;
+  // The same, made if need be, which takes some milliseconds for kAll. Nothing if it would be hardly smaller than all.
+  std::shared_ptr<const ClassTrie> Make(const PlainClasses& classes, Contents contents) const;
 
  private:
   struct Node {
@@ -130,10 +131,12 @@ class PlainTrie {
     T value;
   };
   struct Made {
+    PlainClasses classes;
     Contents contents;
     std::shared_ptr<const ClassTrie> trie;  // shared with the engines
   };
-  std::shared_ptr<const ClassTrie> Make(const PlainClasses& classes, Contents contents) const;
+  std::shared_ptr<const ClassTrie> FindMade(const PlainClasses& classes, Contents contents) const;
+  std::shared_ptr<const ClassTrie> Copy(const PlainClasses& classes, Contents contents) const;
 
   std::vector<Node> nodes_;
   std::vector<uint32_t> all_nodes_, special_nodes_;  // in the order of nodes_, without the root
