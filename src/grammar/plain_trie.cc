@@ -143,22 +143,33 @@ void PlainTrie::Finish(size_t mask_words) {
     all_nodes_.push_back(i);
     if (is_special[i]) special_nodes_.push_back(i);
   }
-  usual_ = Make(UsualClasses(), Contents::kAll);
+  usual_ = Copy(UsualClasses(), Contents::kAll);
 }
 
-std::shared_ptr<const ClassTrie> PlainTrie::For(const PlainClasses& classes, Contents contents) const {
+std::shared_ptr<const ClassTrie> PlainTrie::Find(const PlainClasses& classes, Contents contents) const {
   if (contents == Contents::kAll && usual_->classes().Refines(classes)) return usual_;
   const std::lock_guard lock(mutex_);
+  return FindMade(classes, contents);
+}
+
+// REQUIRES: mutex_ is held.
+std::shared_ptr<const ClassTrie> PlainTrie::FindMade(const PlainClasses& classes, Contents contents) const {
   const auto fits = [&](const Made& made) {
-    return made.contents == contents && made.trie->classes().least.size() <= classes.least.size() + kSpareClasses &&
-           made.trie->classes().Refines(classes);
+    return made.contents == contents && made.classes.least.size() <= classes.least.size() + kSpareClasses &&
+           made.classes.Refines(classes);
   };
-  if (const auto at = std::ranges::find_if(made_, fits); at != made_.end()) {
-    std::rotate(at, at + 1, made_.end());
-    return made_.back().trie;
-  }
+  const auto at = std::ranges::find_if(made_, fits);
+  if (at == made_.end()) return nullptr;
+  std::rotate(at, at + 1, made_.end());
+  return made_.back().trie;
+}
+
+std::shared_ptr<const ClassTrie> PlainTrie::Make(const PlainClasses& classes, Contents contents) const {
+  if (contents == Contents::kAll && usual_->classes().Refines(classes)) return usual_;
   if (contents == Contents::kAll && classes.least.size() > kMaxClasses) return nullptr;
-  made_.push_back({contents, Make(classes, contents)});
+  const std::lock_guard lock(mutex_);
+  if (auto trie = FindMade(classes, contents)) return trie;
+  made_.push_back({classes, contents, Copy(classes, contents)});
   size_t bytes = 0;
   size_t keep = made_.size();
   while (keep > 0 && (bytes += made_[keep - 1].trie->MemoryBytes()) <= kMaxBytes) --keep;
@@ -166,7 +177,7 @@ std::shared_ptr<const ClassTrie> PlainTrie::For(const PlainClasses& classes, Con
   return made_.back().trie;
 }
 
-std::shared_ptr<const ClassTrie> PlainTrie::Make(const PlainClasses& classes, Contents contents) const {
+std::shared_ptr<const ClassTrie> PlainTrie::Copy(const PlainClasses& classes, Contents contents) const {
   auto trie = std::make_shared<ClassTrie>();
   trie->classes_ = classes;
   trie->mask_words_ = mask_words_;
