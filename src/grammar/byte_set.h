@@ -35,6 +35,11 @@ struct ByteSet {
   int Count() const {
     return std::popcount(words[0]) + std::popcount(words[1]) + std::popcount(words[2]) + std::popcount(words[3]);
   }
+  int CountIn(const ByteSet& other) const {
+    ByteSet both = *this;
+    both &= other;
+    return both.Count();
+  }
   // REQUIRES: !Empty().
   uint8_t Least() const {
     unsigned i = 0;

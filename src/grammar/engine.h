@@ -41,6 +41,9 @@ class GrammarEngine {
   ConfigId StepToken(ConfigId config, TokenId token);
   bool MayEnd(ConfigId config);
   bool MustEnd(ConfigId config);
+  // Makes the parts that take longest before the first sequence begins: those of the patterns of strings. Within some
+  // milliseconds; what is left is made when it is needed.
+  void Prepare();
   // False if no token may follow.
   bool FillMask(ConfigId config, std::span<uint32_t> bits);
   std::string ForcedBytes(ConfigId config, size_t max_bytes);

@@ -1,5 +1,6 @@
 // Masks: see the head of engine.h.
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "grammar/engine.h"
@@ -19,6 +20,11 @@ constexpr size_t kMaxWalkBeforeMaking = 20'000;
 constexpr size_t kMaxPlainStates = 48;
 // The value for a configuration from which characters beyond ASCII lead to different ones.
 constexpr uint32_t kDiffer = UINT32_MAX - 1;
+// What may be made ahead of the first sequence: its time, states of one rule, and how many plain characters have to be
+// able to come next for a state to be worth it.
+constexpr std::chrono::milliseconds kMaxPrepareTime{8};
+constexpr size_t kMaxPrepared = 12;
+constexpr int kWideState = 10;
 // Of kept masks; over it they are made anew.
 constexpr size_t kMaxPartBytes = size_t{48} << 20;
 
@@ -308,6 +314,31 @@ void GrammarEngine::AddNearLimit(const Thread& thread, std::span<uint32_t> bits)
   Part part;
   Walk(0, static_cast<uint32_t>(tokens_.nodes.size()), from, part);
   for (const TokenId token : part.tokens) SetBit(bits, token);
+}
+
+void GrammarEngine::Prepare() {
+  const std::lock_guard lock(mutex_);
+  const auto end = std::chrono::steady_clock::now() + kMaxPrepareTime;
+  const ExprSet::Horizon horizon{tokens_.most_bytes, json_char_};
+  for (const ExprId rule : rules_) {
+    if (exprs_.HasCalls(rule) || exprs_.HasTokens(rule) || !exprs_.First(rule).Has('"')) continue;
+    // The states that the string goes through, each found from the one before by one character of a class.
+    std::vector<ExprId> states{exprs_.Opened(exprs_.Derive(rule, '"'), horizon)};
+    for (size_t i = 0; i < states.size() && states.size() <= kMaxPrepared; ++i) {
+      if (std::chrono::steady_clock::now() > end) return;
+      const ByteSet first = exprs_.First(states[i]);
+      if (first.CountIn(PlainAscii()) < kWideState || exprs_.AsRepeat(states[i], json_char_, quote_) ||
+          !LiveState(states[i])) {
+        continue;
+      }
+      PartOf(kWhole, states[i]);
+      for (const uint8_t byte : classes_.least) {
+        if (!first.Has(byte) || byte < 0x20 || byte >= 0x7F || byte == '\\') continue;
+        const ExprId next = exprs_.Opened(exprs_.Derive(states[i], byte), horizon);
+        if (next != kEmpty && std::ranges::find(states, next) == states.end()) states.push_back(next);
+      }
+    }
+  }
 }
 
 bool GrammarEngine::FillMask(ConfigId config, std::span<uint32_t> bits) {

@@ -250,6 +250,7 @@ std::shared_ptr<GrammarEngine> Grammar::EngineFor(std::shared_ptr<const GrammarV
   if (engines.size() >= kMaxEngines) engines.erase(engines.begin());
   engines.push_back(std::make_shared<GrammarEngine>(rep_->exprs, rep_->rules, rep_->start, rep_->json_char,
                                                     rep_->classes, std::move(vocabulary)));
+  engines.back()->Prepare();
   return engines.back();
 }
 

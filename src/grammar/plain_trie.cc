@@ -9,7 +9,7 @@ namespace lem {
 namespace {
 
 // With more classes the copy is hardly smaller than the whole; a copy that is a little finer than needed does as well.
-constexpr size_t kMaxClasses = 16, kSpareClasses = 4;
+constexpr size_t kMaxClasses = 12, kSpareClasses = 4;
 // Tokens of a node from which on a mask is added faster than a list.
 constexpr size_t kManyTokens = 512;
 // Of all copies of a vocabulary, about 1.5 MB each with 150,000 tokens.

@@ -114,8 +114,8 @@ class PlainTrie {
 
   // All tokens, or the special ones and the exits, which are few.
   enum class Contents : uint8_t { kAll, kSpecial };
-  // A copy that tells apart what `classes` does and hardly more, or the usual one, made by Finish(); nothing if there is
-  // none yet.
+  // A copy that tells apart what `classes` does and hardly more, or the usual one, made by Finish(); nothing if there
+  // is none yet.
   std::shared_ptr<const ClassTrie> Find(const PlainClasses& classes, Contents contents) const;
   // The same, made if need be, which takes some milliseconds for kAll. Nothing if it would be hardly smaller than all.
   std::shared_ptr<const ClassTrie> Make(const PlainClasses& classes, Contents contents) const;
