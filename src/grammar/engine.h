@@ -50,6 +50,7 @@ class GrammarEngine {
   Status status();
   // No new matcher should begin on this one.
   bool Large();
+  size_t MemoryBytes();
 
  private:
   // Nested rules of one derivation; a level of JSON takes one or two. No token nests deeper than kMaxTokenDepth.
@@ -117,7 +118,7 @@ class GrammarEngine {
   void AddPart(PartId part, NodeId node, std::span<uint32_t> bits);
   void AddNearLimit(const Thread& thread, std::span<uint32_t> bits);
   void Fail(const char* what);
-  size_t MemoryBytes() const;
+  size_t OwnBytes() const;
 
   std::mutex mutex_;
   const std::shared_ptr<const GrammarVocabulary> vocabulary_;  // shared by all grammars of a model

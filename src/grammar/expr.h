@@ -78,7 +78,8 @@ class ExprSet {
   // One of the texts; a tree, so that the state after a byte stays small.
   ExprId OneOf(std::vector<std::string> texts);
   ExprId Concat(ExprId first, ExprId second);
-  ExprId Concat(std::initializer_list<ExprId> parts);
+  ExprId Concat(std::initializer_list<ExprId> parts) { return ConcatAll({parts.begin(), parts.size()}); }
+  ExprId ConcatAll(std::span<const ExprId> parts);
   ExprId Alt(ExprId a, ExprId b);
   ExprId Alt(std::vector<ExprId> options);
   ExprId Repeat(ExprId body, uint32_t min, uint32_t max);
