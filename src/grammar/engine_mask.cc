@@ -228,7 +228,7 @@ GrammarEngine::Part GrammarEngine::MakeWidePart(ConfigId from, ExprId state, Par
   std::shared_ptr<const ClassTrie> trie = plain.Find(classes, Contents::kAll);
   // Where any character may follow, most tokens are taken at once, and the walk is for the others.
   if (exprs_.KeepsAny(state, json_char_) || (!trie && TakesAnyPlain(classes, from))) {
-    if (walk_classes(plain.Make(classes, Contents::kSpecial), tokens_.PlainMask(kMaxPlain))) return part;
+    if (walk_classes(plain.Make(classes, Contents::kExits), plain.mask())) return part;
   }
   if (!trie) {
     part = {};

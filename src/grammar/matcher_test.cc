@@ -171,6 +171,8 @@ TEST(GrammarMatcher, MasksOfWideStatesAreWhatAcceptSays) {
       R"({"type": "string", "pattern": "^[\\x20-\\u00ff]*$"})",
       R"({"type": "string", "pattern": "^\\p{L}+( \\p{L}+)*$"})",
       R"({"type": "string", "pattern": "^(a|bb|[^a-m ]{3}){0,30}$"})",
+      R"({"type": "string", "pattern": "^.*(foo|bar|qux|Zq-)*.*$"})",
+      R"({"type": "string", "pattern": "^[^\\u3000]*(foo|bar|qux|Zq-)*[^\\u3000]*$", "minLength": 3})",
       R"({"type": "string", "format": "uri"})",
       R"({"type": "string", "format": "email"})",
       R"({"type": "string", "minLength": 25, "maxLength": 70})",

@@ -130,18 +130,15 @@ size_t ClassTrie::MemoryBytes() const {
 }
 
 void PlainTrie::Finish(size_t mask_words) {
-  mask_words_ = mask_words;
-  std::vector<bool> is_special(nodes_.size());
-  const auto mark = [&](const auto& entries) {
-    for (const auto& entry : entries) {
-      for (uint32_t at = entry.node; at != 0 && !is_special[at]; at = nodes_[at].parent) is_special[at] = true;
-    }
-  };
-  mark(special_tokens_);
-  mark(exits_);
+  mask_.resize(mask_words);
+  for (const auto& [node, token] : tokens_) mask_[static_cast<size_t>(token) / 32] |= uint32_t{1} << (token % 32);
+  std::vector<bool> leads_to_exit(nodes_.size());
+  for (const auto& entry : exits_) {
+    for (uint32_t at = entry.node; at != 0 && !leads_to_exit[at]; at = nodes_[at].parent) leads_to_exit[at] = true;
+  }
   for (uint32_t i = 1; i < nodes_.size(); ++i) {
     all_nodes_.push_back(i);
-    if (is_special[i]) special_nodes_.push_back(i);
+    if (leads_to_exit[i]) exit_nodes_.push_back(i);
   }
   usual_ = Copy(UsualClasses(), Contents::kAll);
 }
@@ -180,7 +177,7 @@ std::shared_ptr<const ClassTrie> PlainTrie::Make(const PlainClasses& classes, Co
 std::shared_ptr<const ClassTrie> PlainTrie::Copy(const PlainClasses& classes, Contents contents) const {
   auto trie = std::make_shared<ClassTrie>();
   trie->classes_ = classes;
-  trie->mask_words_ = mask_words_;
+  trie->mask_words_ = mask_.size();
   const size_t num_symbols = classes.least.size() + 1;
   std::vector<ClassTrie::Node>& nodes = trie->nodes_;
   nodes.emplace_back();
@@ -188,7 +185,7 @@ std::shared_ptr<const ClassTrie> PlainTrie::Copy(const PlainClasses& classes, Co
   constexpr uint32_t kLeftOut = UINT32_MAX;
   std::vector<uint32_t> merged(nodes_.size(), kLeftOut);  // the new node of each of ours
   merged[0] = 0;
-  for (const uint32_t id : contents == Contents::kAll ? all_nodes_ : special_nodes_) {
+  for (const uint32_t id : contents == Contents::kAll ? all_nodes_ : exit_nodes_) {
     const Node& own = nodes_[id];
     const uint32_t parent = merged[own.parent];
     const uint8_t symbol = own.symbol == kBeyondAscii ? classes.beyond_ascii() : classes.class_of[own.symbol];
@@ -221,7 +218,7 @@ std::shared_ptr<const ClassTrie> PlainTrie::Copy(const PlainClasses& classes, Co
     }
   };
   std::vector<TokenId> tokens;
-  lay_out(contents == Contents::kAll ? tokens_ : special_tokens_, tokens, &ClassTrie::Node::tokens);
+  lay_out(contents == Contents::kAll ? tokens_ : std::vector<At<TokenId>>(), tokens, &ClassTrie::Node::tokens);
   lay_out(exits_, trie->exits_, &ClassTrie::Node::exits);
   lay_out(wide_, trie->wide_, &ClassTrie::Node::wide);
   // Many tokens of a node become a mask.
@@ -234,7 +231,7 @@ std::shared_ptr<const ClassTrie> PlainTrie::Copy(const PlainClasses& classes, Co
       continue;
     }
     nodes[i].bits = static_cast<uint32_t>(trie->bits_.size());
-    trie->bits_.resize(trie->bits_.size() + mask_words_);
+    trie->bits_.resize(trie->bits_.size() + mask_.size());
     for (size_t t = begin; t < end; ++t) {
       trie->bits_[nodes[i].bits + static_cast<size_t>(tokens[t]) / 32] |= uint32_t{1} << (tokens[t] % 32);
     }

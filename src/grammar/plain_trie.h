@@ -100,11 +100,7 @@ class PlainTrie {
     nodes_.push_back({parent, symbol});
     return static_cast<uint32_t>(nodes_.size() - 1);
   }
-  // `is_special`: not one of those that are taken together where any plain character may follow.
-  void AddToken(uint32_t node, TokenId token, bool is_special) {
-    tokens_.push_back({node, token});
-    if (is_special) special_tokens_.push_back({node, token});
-  }
+  void AddToken(uint32_t node, TokenId token) { tokens_.push_back({node, token}); }
   void AddExit(uint32_t node, const TrieExit& exit) { exits_.push_back({node, exit}); }
   void AddWide(uint32_t node, uint32_t at) { wide_.push_back({node, at}); }
   void Finish(size_t mask_words);
@@ -112,8 +108,10 @@ class PlainTrie {
   // The symbol of characters beyond ASCII.
   static constexpr uint8_t kBeyondAscii = 0x80;
 
-  // All tokens, or the special ones and the exits, which are few.
-  enum class Contents : uint8_t { kAll, kSpecial };
+  // Tokens and exits, or the exits alone, which are few.
+  enum class Contents : uint8_t { kAll, kExits };
+  // A mask of all plain tokens, whole characters or not.
+  std::span<const uint32_t> mask() const { return mask_; }
   // A copy that tells apart what `classes` does and hardly more, or the usual one, made by Finish(); nothing if there
   // is none yet.
   std::shared_ptr<const ClassTrie> Find(const PlainClasses& classes, Contents contents) const;
@@ -139,11 +137,11 @@ class PlainTrie {
   std::shared_ptr<const ClassTrie> Copy(const PlainClasses& classes, Contents contents) const;
 
   std::vector<Node> nodes_;
-  std::vector<uint32_t> all_nodes_, special_nodes_;  // in the order of nodes_, without the root
-  std::vector<At<TokenId>> tokens_, special_tokens_;
+  std::vector<uint32_t> all_nodes_, exit_nodes_;  // in the order of nodes_, without the root; on the way to an exit
+  std::vector<At<TokenId>> tokens_;
   std::vector<At<TrieExit>> exits_;
   std::vector<At<uint32_t>> wide_;
-  size_t mask_words_ = 0;
+  std::vector<uint32_t> mask_;
   std::shared_ptr<const ClassTrie> usual_;  // shared with who walks it
   mutable std::mutex mutex_;
   mutable std::vector<Made> made_;  // the last used at the end

@@ -122,7 +122,6 @@ void WalkString(Rep& rep) {
 // Fills `by_characters` from the tries of bytes.
 void CollectPlain(Rep& rep) {
   const PlainUtf8& utf8 = PlainUtf8::Get();
-  const std::span<const uint32_t> short_plain = rep.PlainMask(Rep::kMaxPlain);
   NumberMap children;
   const auto child = [&](uint32_t parent, uint8_t symbol) {
     const uint64_t key = uint64_t{parent} << 8 | symbol;
@@ -167,8 +166,7 @@ void CollectPlain(Rep& rep) {
       continue;
     }
     for (TokenId token = node.token; token != Rep::kNoToken; token = rep.next_same[static_cast<size_t>(token)]) {
-      const bool is_short = (short_plain[static_cast<size_t>(token) / 32] >> (token % 32) & 1) != 0;
-      rep.by_characters.AddToken(level.plain, token, !is_short);
+      rep.by_characters.AddToken(level.plain, token);
     }
     levels.push_back(level);
     ++at;

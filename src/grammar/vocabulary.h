@@ -53,9 +53,6 @@ struct GrammarVocabulary::Rep {
   size_t mask_words = 0;
   uint64_t id = 0;  // of this vocabulary in this process
 
-  std::span<const uint32_t> PlainMask(uint32_t chars) const {
-    return {plain_masks.data() + chars * mask_words, mask_words};
-  }
   // True if some token is longer than `text` and begins with it.
   bool HasLonger(std::string_view text) const;
 };
