@@ -71,7 +71,7 @@ Engine::Engine(const Model& model, const DeviceRegistry& devices, MemoryManager&
       options_(options),
       routes_({&model.graph, model.bound_weights, &model.weights}, devices, memory) {}
 
-Engine::~Engine() = default;
+Engine::~Engine() { SavePrefixes(); }
 
 Result<std::unique_ptr<Engine>> Engine::Create(const Model& model, const DeviceRegistry& devices, MemoryManager& memory,
                                                const KernelTable& kernels, const EngineOptions& options) {
@@ -215,7 +215,10 @@ Status Engine::ChooseMemory(const PlacedModel& placed) {
     kv_residency_ = std::make_unique<KvResidency>(*pool_, model_.graph.kv.num_layers, kv_layout_.layer_bytes,
                                                   devices_.space_memory());
   }
-  if (options_.cache_prefixes) prefix_cache_ = std::make_unique<PrefixCache>(*pool_);
+  if (options_.cache_prefixes) {
+    prefix_cache_ = std::make_unique<PrefixCache>(*pool_);
+    OpenPrefixes();
+  }
   routes_.SetSteps(*pool_, options_.max_step_tokens, max_step_outputs_);
   return OkStatus();
 }
@@ -252,6 +255,48 @@ std::string CacheSpaceOf(const Route& route, const GenerateRequest& request) {
 }
 
 }  // namespace
+
+// --- prefixes on disk ---
+
+// Of another layout of blocks, or another way to round, keys and values are of no use; the latter is part of the space.
+std::string Engine::PrefixFingerprint() const {
+  return fmt::format("{} layers {} heads {} width {} block {}", options_.prefix_fingerprint, model_.graph.kv.num_layers,
+                     model_.graph.kv.num_kv_heads, model_.graph.kv.head_dim, kKvBlockTokens);
+}
+
+void Engine::OpenPrefixes() {
+  if (options_.prefix_file.empty() || kv_residency_ != nullptr) return;
+  Result<PrefixStore> store = PrefixStore::Open(options_.prefix_file, PrefixFingerprint(), kv_layout_.block_bytes);
+  if (!store.ok()) {
+    if (store.status().code() != StatusCode::kNotFound) LogWarning("{}", store.status().message());
+    return;
+  }
+  prefix_store_ = std::move(*store);
+  prefix_cache_->AddStored(prefix_store_->prefixes(), [this](int64_t idx) -> std::optional<BlockId> {
+    const auto bytes = prefix_store_->Block(static_cast<size_t>(idx));
+    if (!bytes) return std::nullopt;
+    std::optional<BlockId> block = pool_->Allocate();
+    if (!block && prefix_cache_->EvictOne()) block = pool_->Allocate();
+    if (block) {
+      std::ranges::copy(*bytes, pool_->base() + static_cast<size_t>(*block) * pool_->block_bytes());
+    }
+    return block;
+  });
+}
+
+// What is in memory; what was on disk and nobody came back to is not kept for ever.
+void Engine::SavePrefixes() const {
+  if (options_.prefix_file.empty() || prefix_cache_ == nullptr || kv_residency_ != nullptr) return;
+  const PrefixCache::Exported exported =
+      prefix_cache_->Export(static_cast<size_t>(options_.prefix_file_bytes / kv_layout_.block_bytes));
+  if (exported.blocks.empty()) return;
+  std::vector<std::span<const std::byte>> blocks;
+  for (const BlockId block : exported.blocks) {
+    blocks.emplace_back(pool_->base() + static_cast<size_t>(block) * pool_->block_bytes(), kv_layout_.block_bytes);
+  }
+  const Status written = PrefixStore::Write(options_.prefix_file, PrefixFingerprint(), exported.prefixes, blocks);
+  if (!written.ok()) LogWarning("keys and values are not kept: {}", written.message());
+}
 
 // The scheduler counted idle blocks as free.
 BlockId Engine::NewBlock() {

@@ -5,12 +5,14 @@
 #pragma once
 
 #include <atomic>
+#include <filesystem>
 #include <memory>
 #include <unordered_map>
 #include <vector>
 
 #include "engine/constraint.h"
 #include "engine/prefix_cache.h"
+#include "engine/prefix_store.h"
 #include "engine/route_table.h"
 #include "engine/sampler.h"
 #include "engine/speculation.h"
@@ -33,6 +35,11 @@ struct EngineOptions {
   bool deterministic = false;
   // Prompts that begin as earlier ones take over their keys and values.
   bool cache_prefixes = false;
+  // Where they are kept when the engine ends, and found when the next one begins; empty = nowhere. Only where every
+  // device works in the host's memory.
+  std::filesystem::path prefix_file;
+  uint64_t prefix_file_bytes = 0;  // at most
+  std::string prefix_fingerprint;  // of the model's file
   // Tokens that are likely to follow are computed beforehand; no answer changes. kAlways asks for no proof that it
   // pays.
   enum class Speculation { kOff, kWherePaying, kAlways };
@@ -162,6 +169,9 @@ class Engine {
   Status StartOnCpu(std::unique_ptr<Route> wanted);
   void TakeCompiledRoute();
   std::string CacheSpaceFor(const GenerateRequest& request, const Route* route) const;
+  void OpenPrefixes();
+  void SavePrefixes() const;
+  std::string PrefixFingerprint() const;
   BlockId NewBlock();
   int64_t TakeKnownBlocks(Sequence& sequence);
   std::vector<SequenceStep> ChooseRows(const std::vector<EngineRows>& rows);
@@ -197,6 +207,7 @@ class Engine {
   KvBlockLayout kv_layout_;
   std::unique_ptr<KvBlockPool> pool_;
   std::unique_ptr<PrefixCache> prefix_cache_;  // null if prefixes are not cached
+  std::optional<PrefixStore> prefix_store_;
   RouteTable routes_;
   // To the last hidden states, on the CPU; opened by the first request that wants them.
   Graph hidden_graph_;

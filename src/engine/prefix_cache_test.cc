@@ -89,6 +89,49 @@ TEST_F(PrefixCacheTest, EvictsWhatWasNotUsedForLongestAndEndsFirst) {
   (void)old;
 }
 
+TEST_F(PrefixCacheTest, WhatIsComeBackToOutlivesWhatIsNot) {
+  const std::vector<BlockId> conversation = Leave(Tokens(32, 1));
+  Release(cache_.Take("a", Tokens(32, 1)));
+  int num_side_calls = 0;
+  while (pool_->num_free() >= 2) Leave(Tokens(32, 100 + num_side_calls++));
+  for (int i = 0; i < 2 * num_side_calls; ++i) ASSERT_TRUE(cache_.EvictOne());
+  EXPECT_THAT(cache_.Take("a", Tokens(32, 1)), ElementsAre(conversation[0], conversation[1]));
+  Release(conversation);
+}
+
+// Blocks that are on disk are fetched when a prompt begins with them, and evicted ones can be fetched again.
+TEST_F(PrefixCacheTest, WhatIsStoredIsFetched) {
+  const std::vector<StoredPrefix> stored = {{"a", -1, Tokens(16)}, {"", 0, Tokens(16, 7)}, {"b", -1, Tokens(16)}};
+  std::vector<int64_t> fetched;
+  cache_.AddStored(stored, [&](int64_t idx) {
+    fetched.push_back(idx);
+    return idx == 2 ? std::nullopt : pool_->Allocate();
+  });
+  std::vector<int32_t> prompt = Tokens(16);
+  for (const int32_t token : Tokens(16, 7)) prompt.push_back(token);
+  EXPECT_EQ(cache_.CountKnown("a", prompt), 2);
+  std::vector<BlockId> taken = cache_.Take("a", prompt);
+  EXPECT_EQ(taken.size(), 2u);
+  EXPECT_THAT(fetched, ElementsAre(0, 1));
+  EXPECT_FALSE(cache_.EvictOne()) << "both are in use";
+  Release(taken);
+  EXPECT_EQ(pool_->num_idle(), 2);
+  EXPECT_TRUE(cache_.EvictOne());
+  EXPECT_TRUE(cache_.EvictOne());
+  EXPECT_EQ(pool_->num_used(), 0);
+  taken = cache_.Take("a", prompt);
+  EXPECT_EQ(taken.size(), 2u);
+  EXPECT_EQ(fetched.size(), 4u);
+  const PrefixCache::Exported exported = cache_.Export(100);
+  EXPECT_EQ(exported.blocks, taken);
+  EXPECT_EQ(exported.prefixes[0].space, "a");
+  EXPECT_EQ(exported.prefixes[1].parent, 0);
+  EXPECT_EQ(cache_.Export(1).blocks.size(), 1u);
+  Release(taken);
+  EXPECT_THAT(cache_.Take("b", Tokens(16)), IsEmpty()) << "it cannot be had";
+  EXPECT_EQ(cache_.CountKnown("b", Tokens(16)), 0);
+}
+
 // Sequences come and go at random: blocks add up at every moment, and nobody gets a block that others write to.
 TEST_F(PrefixCacheTest, BlocksAddUp) {
   std::mt19937 random(1);

@@ -61,6 +61,10 @@ constexpr ConfigKey kKeys[] = {
      [](Config& c) -> ConfigKey::Target { return &c.engine.deterministic; }},
     {"engine.cache_prefixes", "Prompts that begin as earlier ones take over their keys and values.",
      [](Config& c) -> ConfigKey::Target { return &c.engine.cache_prefixes; }},
+    {"engine.prefix_file_bytes",
+     "On disk for each model, in the cache folder: keys and values of prompts, kept when the model is unloaded or the "
+     "server ends, and used from then on. They tell what was asked; 0 keeps nothing.",
+     [](Config& c) -> ConfigKey::Target { return &c.engine.prefix_file_bytes; }, 0, int64_t{1} << 40},
     {"engine.speculate", "Tokens that probably follow are computed beforehand where it pays; no answer changes.",
      [](Config& c) -> ConfigKey::Target { return &c.engine.speculate; }},
     {"engine.admission",

@@ -40,6 +40,7 @@ struct Config {
     std::vector<std::string> devices;
     bool deterministic = false;
     bool cache_prefixes = true;
+    int64_t prefix_file_bytes = 0;
     bool speculate = true;
     std::string admission = "maximise";
     int64_t memory_bytes = 0;

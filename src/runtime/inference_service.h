@@ -80,7 +80,8 @@ struct ServiceStats {
   uint64_t requests_total = 0, requests_failed = 0, requests_cancelled = 0;
   uint64_t prompt_tokens_total = 0, generated_tokens_total = 0;
   int32_t running = 0, waiting = 0;
-  uint64_t cached_tokens_total = 0;  // of prompt_tokens_total, whose keys and values existed
+  uint64_t guessed_tokens_total = 0;  // of generated_tokens_total
+  uint64_t cached_tokens_total = 0;   // of prompt_tokens_total, whose keys and values existed
   uint64_t kv_blocks_total = 0, kv_blocks_used = 0;
   uint64_t kv_blocks_cached = 0;  // beside those in use: given up when they are needed
   uint64_t steps_total = 0;

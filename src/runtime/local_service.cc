@@ -500,6 +500,7 @@ class LocalService::Impl {
     ++stats_.steps_total;
     for (const Engine::FinishedSequence& f : finished) {
       stats_.generated_tokens_total += static_cast<uint64_t>(f.usage.completion_tokens);
+      stats_.guessed_tokens_total += static_cast<uint64_t>(f.usage.guessed_tokens);
       stats_.handovers_total += static_cast<uint64_t>(f.usage.handovers);
       stats_.prompt_tokens_total += static_cast<uint64_t>(f.usage.prompt_tokens);
       stats_.cached_tokens_total += static_cast<uint64_t>(f.usage.cached_tokens);

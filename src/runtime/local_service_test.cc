@@ -249,6 +249,50 @@ TEST_F(LocalServiceTest, WhatComesTooLateIsRefusedWithTheNumbers) {
   EXPECT_GE(third.status().retry_after_s(), 1);
 }
 
+// Whatever happens beside it: cancels, other classes, interruptions for want of blocks, guesses, shared prompts.
+TEST_F(LocalServiceTest, AStormChangesNoAnswer) {
+  const auto request = [](uint64_t seed) {
+    GenerateRequest made = Request(static_cast<int32_t>(8 + seed % 40), seed);
+    for (size_t i = 0; i < made.prompt.size(); ++i) made.prompt[i] = static_cast<int32_t>(i * 37 + seed % 5) % 256;
+    made.prompt.resize(10 + seed * 7 % 40);
+    made.sampling.temperature = seed % 3 == 0 ? 0.0f : 0.8f;
+    made.priority = static_cast<Priority>(seed % 3);
+    made.tenant = std::string(seed % 4, 'x');
+    return made;
+  };
+  constexpr uint64_t kRequests = 200;
+  LocalServiceOptions options = Options();
+  options.engine.context_length = 128;
+  std::vector<std::vector<int32_t>> alone;
+  {
+    LocalService service(options);
+    ASSERT_TRUE(service.WaitUntilLoaded().ok());
+    for (uint64_t seed = 0; seed < kRequests; ++seed) alone.push_back(Collect(**service.Submit(request(seed))).tokens);
+  }
+  for (const bool reuse : {false, true}) {
+    options.engine.kv_cache_bytes = 24 * 16 * 2 * 2 * 2 * 16 * sizeof(uint16_t);  // some requests at once
+    options.engine.cache_prefixes = reuse;
+    options.engine.deterministic = reuse;
+    options.engine.speculation = EngineOptions::Speculation::kAlways;
+    LocalService service(options);
+    ASSERT_TRUE(service.WaitUntilLoaded().ok());
+    std::vector<std::unique_ptr<Generation>> crowd;
+    for (uint64_t seed = 0; seed < kRequests; ++seed) {
+      crowd.push_back(std::move(*service.Submit(request(seed))));
+      if (seed % 10 != 0) continue;
+      const auto doomed = std::move(*service.Submit(request(1000 + seed)));  // and its client goes at once
+    }
+    for (size_t i = 0; i < crowd.size(); ++i) {
+      const Outcome outcome = Collect(*crowd[i]);
+      EXPECT_EQ(outcome.finished.reason, FinishReason::kLength) << outcome.finished.status.ToString();
+      EXPECT_EQ(outcome.tokens, alone[i]) << i << (reuse ? " with reuse" : "");
+    }
+    const ServiceStats stats = service.Stats();
+    EXPECT_GT(stats.interrupted_total, 0u) << "the test should meet interruptions";
+    EXPECT_EQ(stats.kv_blocks_used, 0u);
+  }
+}
+
 TEST_F(LocalServiceTest, ASharedPromptIsComputedOnce) {
   LocalServiceOptions options = Options();
   options.engine.cache_prefixes = true;

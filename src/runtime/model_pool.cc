@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cctype>
 
 #include "base/cpu_info.h"
 #include "base/duration.h"
@@ -450,6 +451,13 @@ Status ModelPool::MakeEngine(Slot& slot, uint64_t kv_bytes) {
   EngineOptions options = options_.engine;
   options.placement = slot.placement;
   options.kv_cache_limit = kv_bytes;
+  if (options.prefix_file_bytes > 0 && !options_.cache_folder.empty()) {
+    std::string name = slot.source.id;
+    std::ranges::replace_if(name, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0; }, '-');
+    options.prefix_file = options_.cache_folder / "prefixes" / (name + ".kv");
+    options.prefix_fingerprint =
+        fmt::format("{} {} {}", slot.source.path.string(), slot.model->file_bytes, ModificationTime(slot.source.path));
+  }
   const auto is_open = [this](const std::string& id) { return devices_.Find(id).ok(); };
   if (chooses() && !std::ranges::all_of(slot.placement.DeviceIds(), is_open)) options.placement = PlacementOnCpu();
   Result<std::unique_ptr<Engine>> engine = Engine::Create(*slot.model, devices_, *memory_, kernels_, options);

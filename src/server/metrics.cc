@@ -54,6 +54,11 @@ std::string Metrics::Text(const ServiceStats& stats, size_t num_connections) {
         stats.kv_blocks_cached);
   counter("lem_cached_prompt_tokens_total", "Prompt tokens of finished generations that were not computed again",
           stats.cached_tokens_total);
+  counter("lem_guessed_tokens_total",
+          "Tokens of finished generations that were computed before they were known to follow",
+          stats.guessed_tokens_total);
+  counter("lem_generations_interrupted_total", "Times a generation gave way to others and went on later",
+          stats.interrupted_total);
   for (const MovedBytes& moved : stats.moved_bytes) {
     const Counter metric =
         registry_.AddCounter("lem_memory_moved_bytes_total", "Bytes moved between memories",

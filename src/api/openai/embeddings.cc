@@ -129,7 +129,7 @@ std::string WriteRerank(const RerankRequest& request, std::string_view id, std::
                         int64_t prompt_tokens) {
   std::vector<std::pair<double, size_t>> ranked;  // similarity, document
   for (size_t i = 0; i < request.documents.size(); ++i) ranked.emplace_back(Dot(vectors[0], vectors[i + 1]), i);
-  std::ranges::stable_sort(ranked, std::ranges::greater(), [](const auto& entry) { return entry.first; });
+  std::ranges::sort(ranked, {}, [](const auto& entry) { return std::pair(-entry.first, entry.second); });
   ranked.resize(std::min(ranked.size(), request.top_n));
   JsonWriter writer;
   writer.BeginObject().Key("id").String(id).Key("object").String("rerank").Key("model").String(request.model);

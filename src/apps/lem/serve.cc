@@ -48,6 +48,7 @@ constexpr ServeFlag kConfigFlags[] = {
     {"--device", "engine.devices"},
     {"--deterministic", "engine.deterministic"},
     {"--admission", "engine.admission"},
+    {"--prefix-file-bytes", "engine.prefix_file_bytes"},
     {"--memory-bytes", "engine.memory_bytes"},
     {"--keep-alive", "engine.keep_alive_s"},
     {"--log-level", "log.level"},
@@ -193,6 +194,7 @@ Status Serve(const ServeFlags& flags) {
   LEM_TRY(SetPlacement({config.engine.placement, config.engine.objective, config.engine.devices}, service_options));
   service_options.engine.deterministic = config.engine.deterministic;
   service_options.engine.cache_prefixes = config.engine.cache_prefixes;
+  service_options.engine.prefix_file_bytes = static_cast<uint64_t>(config.engine.prefix_file_bytes);
   if (config.engine.speculate) service_options.engine.speculation = EngineOptions::Speculation::kWherePaying;
   LEM_ASSIGN_OR_RETURN(service_options.scheduler.policy, ParseAdmissionPolicy(config.engine.admission));
   service_options.memory_bytes = static_cast<uint64_t>(config.engine.memory_bytes);

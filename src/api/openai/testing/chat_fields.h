@@ -15,7 +15,7 @@ inline ParseResult<ChatRequest> ParseFields(std::string_view fields) {
   const auto body =
       ParseJson(fmt::format(R"({{"model":"m","messages":[{{"role":"user","content":"x"}}],{}}})", fields));
   EXPECT_TRUE(body.ok()) << fields;
-  return ParseChatRequest(*body);
+  return openai::ParseChatRequest(*body);
 }
 
 inline ChatRequest TakenFields(std::string_view fields) {
