@@ -134,7 +134,8 @@ JsonWriter& JsonWriter::String(std::string_view value) {
 }
 JsonWriter& JsonWriter::Int(int64_t value) { return Raw(fmt::format_int(value).c_str()); }
 JsonWriter& JsonWriter::UInt(uint64_t value) { return Raw(fmt::format_int(value).c_str()); }
-JsonWriter& JsonWriter::Double(double value) {
+template <typename Number>
+JsonWriter& JsonWriter::Decimal(Number value) {
   if (!std::isfinite(value)) return Null();
   char buffer[32];
   const auto end = std::to_chars(buffer, buffer + sizeof(buffer), value).ptr;
@@ -143,6 +144,8 @@ JsonWriter& JsonWriter::Double(double value) {
   if (digits.find_first_of(".e") == std::string_view::npos) out_ += ".0";
   return *this;
 }
+JsonWriter& JsonWriter::Float(float value) { return Decimal(value); }
+JsonWriter& JsonWriter::Double(double value) { return Decimal(value); }
 JsonWriter& JsonWriter::Bool(bool value) { return Raw(value ? "true" : "false"); }
 JsonWriter& JsonWriter::Null() { return Raw("null"); }
 

@@ -39,6 +39,7 @@ class JsonWriter {
   JsonWriter& String(std::string_view value);
   JsonWriter& Int(int64_t value);
   JsonWriter& UInt(uint64_t value);
+  JsonWriter& Float(float value);    // as few digits as a float needs; else as Double
   JsonWriter& Double(double value);  // NaN and infinities, which JSON has not, are written as null
   JsonWriter& Bool(bool value);
   JsonWriter& Null();
@@ -51,6 +52,8 @@ class JsonWriter {
   void Clear();
 
  private:
+  template <typename Number>
+  JsonWriter& Decimal(Number value);
   void BeforeValue();
   std::string out_;
   bool need_comma_ = false;

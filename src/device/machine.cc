@@ -11,6 +11,8 @@
 
 namespace lem {
 
+namespace fs = std::filesystem;
+
 DeviceListing ListDevices(const KernelTable& kernels) {
   DeviceListing listing;
   listing.devices.push_back(CpuDeviceCaps(kernels));
@@ -29,7 +31,10 @@ DeviceListing ListDevices(const KernelTable& kernels) {
 namespace {
 
 Result<std::unique_ptr<Device>> OpenDeviceItself(std::string_view id, const DeviceHost& host) {
-  if (id == "cpu") return MakeCpuDevice(host.pool, host.kernels, &host.memory);
+  if (id == "cpu") {
+    return MakeCpuDevice(host.pool, host.kernels, &host.memory,
+                         host.cache_folder.empty() ? fs::path() : host.cache_folder / "cpu");
+  }
   if (id.starts_with("vulkan:")) {
     VulkanDeviceOptions options = VulkanDeviceOptionsFromEnvironment();
     if (!host.cache_folder.empty()) options.cache_folder = host.cache_folder / "vulkan";

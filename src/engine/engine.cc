@@ -45,6 +45,7 @@ struct Engine::Sequence {
   int64_t num_computed = 0;        // positions whose KV exists
   std::vector<int32_t> generated;  // the last one is not computed yet, nor are those that were forced before it
   std::vector<TokenEvent> prompt_logprobs;
+  std::vector<double> pooled;        // [hidden_size] so far
   std::unique_ptr<Drafter> drafter;  // null: nothing is guessed
   Clock::time_point started = Clock::now();
   Clock::time_point prefill_done{};
@@ -53,6 +54,7 @@ struct Engine::Sequence {
   bool in_prompt() const { return num_computed < prompt_size(); }
   int64_t num_known() const { return prompt_size() + static_cast<int64_t>(generated.size()); }
   bool prompt_is_done() const { return prefill_done != Clock::time_point{}; }
+  bool is_embedding() const { return request->pooling != Pooling::kNone; }
   bool wants_all_outputs() const { return request->prompt_logprobs && in_prompt() && !prompt_is_done(); }
   int32_t token_at(int64_t position) const {
     return position < prompt_size() ? request->prompt[static_cast<size_t>(position)]
@@ -177,7 +179,7 @@ void Engine::TakeCompiledRoute() {
 bool Engine::MoveTo(SequenceId id, const std::string& placement) {
   Sequence& sequence = *sequences_.at(id);
   std::shared_ptr<Route> route = routes_.Find(placement);
-  if (route == nullptr || sequence.route == nullptr) return false;
+  if (route == nullptr || sequence.route == nullptr || sequence.is_embedding()) return false;
   if (sequence.num_computed > 0 && !SameNumerics(*sequence.route, *route)) return false;
   sequence.route = std::move(route);
   return true;
@@ -219,6 +221,7 @@ Status Engine::ChooseMemory(const PlacedModel& placed) {
 }
 
 int64_t Engine::AnswerLimit(const GenerateRequest& request) const {
+  if (request.pooling != Pooling::kNone) return 0;
   const int64_t room = context_length_ - static_cast<int64_t>(request.prompt.size());
   return request.max_tokens < 0 ? room : std::min<int64_t>(room, request.max_tokens);
 }
@@ -262,6 +265,7 @@ BlockId Engine::NewBlock() {
 // Empty if its prompt is not shared.
 std::string Engine::CacheSpaceFor(const GenerateRequest& request, const Route* route) const {
   if (prefix_cache_ == nullptr || route == nullptr || request.prompt_logprobs) return {};
+  if (request.pooling != Pooling::kNone) return {};
   return CacheSpaceOf(*route, request);
 }
 
@@ -283,9 +287,15 @@ int64_t Engine::Add(SequenceId id, const std::shared_ptr<const GenerateRequest>&
   sequence->constraint = std::move(constraint);
   if (!placement.empty()) sequence->route = routes_.Find(placement);
   if (sequence->route == nullptr) sequence->route = route_;
+  if (sequence->is_embedding()) {
+    // Without it the sequence fails with its first step.
+    Result<std::shared_ptr<Route>> hidden = HiddenRoute();
+    if (!hidden.ok()) LogError("embeddings cannot be computed: {}", hidden.status().message());
+    sequence->route = hidden.ok() ? *hidden : nullptr;
+  }
   sequence->answer_limit = AnswerLimit(*request);
   sequence->cache_space = CacheSpaceFor(*request, sequence->route.get());
-  if (options_.speculate) sequence->drafter = std::make_unique<Drafter>();
+  if (options_.speculation != EngineOptions::Speculation::kOff) sequence->drafter = std::make_unique<Drafter>();
   sequence->num_cached = TakeKnownBlocks(*sequence);
   const int64_t num_cached = sequence->num_cached;
   sequences_.emplace(id, std::move(sequence));
@@ -311,6 +321,7 @@ int64_t Engine::Interrupt(SequenceId id) {
   sequence.blocks.clear();
   sequence.num_computed = 0;
   if (!sequence.prompt_is_done()) sequence.prompt_logprobs.clear();
+  sequence.pooled.clear();
   return sequence.num_known();
 }
 
@@ -362,7 +373,8 @@ void Engine::GatherRows(Batch& batch) const {
       const int64_t position = sequence.num_computed + i;
       batch.tokens.push_back(position < num_known ? sequence.token_at(position)
                                                   : batch.guesses[r][static_cast<size_t>(position - num_known)]);
-      if (all_outputs || position + 1 >= num_known) batch.output_rows.push_back(static_cast<int32_t>(row_begin + i));
+      if (sequence.is_embedding() ? WantsOutput(sequence, position) : all_outputs || position + 1 >= num_known)
+        batch.output_rows.push_back(static_cast<int32_t>(row_begin + i));
     }
   }
 }
@@ -411,10 +423,13 @@ Engine::StepOutcome Engine::Step(const std::vector<EngineRows>& rows) {
   for (Batch& batch : batches) {
     if (batch.route != nullptr) batch.status = batch.route->executor(batch.phase).Finish();
     if (!batch.status.ok()) continue;
-    outcome.runs.push_back(DescribeRun(batch));
-    if (batches.size() == 1 && !outcome.runs.back().has_prompts) {
-      draft_policy_.RecordStep(static_cast<int64_t>(batch.tokens.size()),
-                               MillisecondsBetween(begin, Clock::now()) / 1000);
+    // What is known of the model's cost is known of the whole model.
+    if (batch.route != hidden_route_) {
+      outcome.runs.push_back(DescribeRun(batch));
+      if (batches.size() == 1 && !outcome.runs.back().has_prompts) {
+        draft_policy_.RecordStep(static_cast<int64_t>(batch.tokens.size()),
+                                 MillisecondsBetween(begin, Clock::now()) / 1000);
+      }
     }
     HandleBatch(batch, outcome);
   }
@@ -444,7 +459,7 @@ std::vector<Engine::SequenceStep> Engine::ChooseRows(const std::vector<EngineRow
     Sequence& sequence = *sequences_.at(row.id);
     grow(sequence, row.num_tokens);
     room -= row.num_tokens;
-    outputs -= sequence.wants_all_outputs() ? row.num_tokens : 1;
+    if (!sequence.is_embedding()) outputs -= sequence.wants_all_outputs() ? row.num_tokens : 1;
   }
   int64_t num_rows = options_.max_step_tokens - room;
   std::vector<SequenceStep> steps;
@@ -483,7 +498,7 @@ std::vector<int32_t> Engine::Guess(Sequence& sequence, int64_t rows, int64_t roo
   const int64_t wanted = sequence.answer_limit - static_cast<int64_t>(sequence.generated.size()) - 1;
   const int64_t limit = std::min({kMaxGuesses, room, wanted});
   std::vector<int32_t> guesses = drafter.Propose(limit);
-  if (guesses.empty()) return guesses;
+  if (guesses.empty() || options_.speculation == EngineOptions::Speculation::kAlways) return guesses;
   const int64_t best = draft_policy_.BestLength(drafter.acceptance(), rows, static_cast<int64_t>(guesses.size()));
   if (best == 0) drafter.Record(0, 0);
   guesses.resize(static_cast<size_t>(best));
@@ -532,6 +547,17 @@ void Engine::HandleBatch(const Batch& batch, StepOutcome& outcome) {
     Sequence& sequence = *sequences_.at(row.id);
     const bool all_outputs = sequence.wants_all_outputs();
     const int64_t first = sequence.num_computed;
+    if (sequence.is_embedding()) {
+      int64_t num_states = 0;
+      for (int64_t i = 0; i < row.num_tokens; ++i) num_states += WantsOutput(sequence, first + i) ? 1 : 0;
+      const std::optional<FinishReason> reason = HandleHiddenStates(sequence, row.num_tokens, logits);
+      logits += hidden_graph_.vocab_size * num_states;
+      outcome.progress.push_back({row.id, row.num_tokens});
+      if (!reason) continue;
+      outcome.finished.push_back({row.id, *reason, UsageOf(row.id), OkStatus()});
+      Remove(row.id);
+      continue;
+    }
     const int64_t num_outputs =
         all_outputs ? row.num_tokens : std::max<int64_t>(0, first + row.num_tokens - sequence.num_known() + 1);
     const std::optional<FinishReason> reason = HandleOutputs(sequence, row.num_tokens, batch.guesses[r], logits);
@@ -652,6 +678,55 @@ Status Engine::Replay(const Sequence& sequence) {
     position += count;
   }
   return OkStatus();
+}
+
+// --- embeddings ---
+
+bool Engine::WantsOutput(const Sequence& sequence, int64_t position) {
+  switch (sequence.request->pooling) {
+    case Pooling::kMean:
+      return true;
+    case Pooling::kFirst:
+      return position == 0;
+    case Pooling::kLast:
+      return position + 1 == sequence.prompt_size();
+    case Pooling::kNone:
+      break;
+  }
+  return false;
+}
+
+Result<std::shared_ptr<Route>> Engine::HiddenRoute() {
+  if (hidden_route_ != nullptr) return hidden_route_;
+  if (hidden_routes_ == nullptr) {
+    hidden_graph_ = WithoutHead(model_.graph);
+    hidden_routes_ = std::make_unique<RouteTable>(BoundGraph{&hidden_graph_, model_.bound_weights, &model_.weights},
+                                                  devices_, memory_);
+    hidden_routes_->SetSteps(*pool_, options_.max_step_tokens, options_.max_step_tokens);
+  }
+  LEM_ASSIGN_OR_RETURN(auto placed, hidden_routes_->Place(PlacementOnCpu()));
+  LEM_ASSIGN_OR_RETURN(hidden_route_, hidden_routes_->Open(std::move(placed)));
+  return hidden_route_;
+}
+
+// Sums run over rising positions, so that they do not depend on how the prompt was cut.
+std::optional<FinishReason> Engine::HandleHiddenStates(Sequence& sequence, int64_t num_tokens, const float* states) {
+  const auto width = static_cast<size_t>(hidden_graph_.vocab_size);
+  sequence.pooled.resize(width);
+  for (int64_t i = 0; i < num_tokens; ++i) {
+    if (!WantsOutput(sequence, sequence.num_computed + i)) continue;
+    for (size_t c = 0; c < width; ++c) sequence.pooled[c] += static_cast<double>(states[c]);
+    states += width;
+  }
+  sequence.num_computed += num_tokens;
+  if (sequence.num_computed < sequence.prompt_size()) return std::nullopt;
+  sequence.prefill_done = Clock::now();
+  const double count = sequence.request->pooling == Pooling::kMean ? static_cast<double>(sequence.prompt_size()) : 1;
+  EmbeddingEvent event;
+  event.values.reserve(width);
+  for (const double sum : sequence.pooled) event.values.push_back(static_cast<float>(sum / count));
+  sequence.sink->Emit(std::move(event));
+  return FinishReason::kStop;
 }
 
 std::optional<FinishReason> Engine::HandleOutputs(Sequence& sequence, int64_t num_tokens,

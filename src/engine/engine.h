@@ -33,8 +33,10 @@ struct EngineOptions {
   bool deterministic = false;
   // Prompts that begin as earlier ones take over their keys and values.
   bool cache_prefixes = false;
-  // Tokens that are likely to follow are computed beforehand where it pays; no answer changes.
-  bool speculate = false;
+  // Tokens that are likely to follow are computed beforehand; no answer changes. kAlways asks for no proof that it
+  // pays.
+  enum class Speculation { kOff, kWherePaying, kAlways };
+  Speculation speculation = Speculation::kOff;
 };
 
 class EventSink {
@@ -180,6 +182,9 @@ class Engine {
                                             float* logits);
   std::optional<FinishReason> EmitNextToken(Sequence& sequence, std::span<float> logits);
   std::optional<FinishReason> FollowConstraint(Sequence& sequence, int32_t token);
+  std::optional<FinishReason> HandleHiddenStates(Sequence& sequence, int64_t num_tokens, const float* states);
+  Result<std::shared_ptr<Route>> HiddenRoute();
+  static bool WantsOutput(const Sequence& sequence, int64_t position);
   void RecordPromptLogprob(Sequence& sequence, int64_t prompt_idx, std::span<const float> logits);
 
   const Model& model_;
@@ -193,6 +198,10 @@ class Engine {
   std::unique_ptr<KvBlockPool> pool_;
   std::unique_ptr<PrefixCache> prefix_cache_;  // null if prefixes are not cached
   RouteTable routes_;
+  // To the last hidden states, on the CPU; opened by the first request that wants them.
+  Graph hidden_graph_;
+  std::unique_ptr<RouteTable> hidden_routes_;
+  std::shared_ptr<Route> hidden_route_;
   std::shared_ptr<Route> route_;               // of new sequences; null after a lost device that nothing could replace
   std::unique_ptr<KvResidency> kv_residency_;  // null if every device works in the host's memory
   std::string wanted_;                         // the placement that is being opened for new sequences; empty = none

@@ -523,27 +523,79 @@ TEST_F(EngineTest, NeitherGuessesNorInterruptionsChangeAnswers) {
   options.placement = *ParsePlacement("all cpu");
   std::optional<RunOutcome> expected;
   int64_t num_guessed = 0;
-  for (const bool speculate : {false, true}) {
+  using Speculation = EngineOptions::Speculation;
+  for (const Speculation speculation : {Speculation::kOff, Speculation::kAlways, Speculation::kWherePaying}) {
     for (const bool cache : {false, true}) {
       for (const unsigned interrupt_every : {0u, 30u}) {
-        options.speculate = speculate;
+        options.speculation = speculation;
         options.cache_prefixes = cache;
         auto engine = Engine::Create(*model_, devices_, *memory_, BestKernelTable(), options);
         ASSERT_TRUE(engine.ok());
         RunOutcome outcome = RunInterrupted(**engine, requests, interrupt_every);
         EXPECT_EQ((*engine)->kv_pool().num_used() - (*engine)->kv_pool().num_idle(), 0);
         if (!expected) expected = outcome;
-        EXPECT_EQ(outcome.answers, expected->answers)
-            << "guesses " << speculate << ", cache " << cache << ", interrupted " << interrupt_every;
+        EXPECT_EQ(outcome.answers, expected->answers) << "guesses " << static_cast<int>(speculation) << ", cache "
+                                                      << cache << ", interrupted " << interrupt_every;
         for (const auto& [id, usage] : outcome.usages) {
           EXPECT_EQ(usage.completion_tokens, 70);
-          if (speculate) num_guessed += usage.guessed_tokens;
-          if (!speculate) EXPECT_EQ(usage.guessed_tokens, 0);
+          if (speculation == Speculation::kAlways) num_guessed += usage.guessed_tokens;
+          if (speculation == Speculation::kOff) EXPECT_EQ(usage.guessed_tokens, 0);
         }
       }
     }
   }
   EXPECT_GT(num_guessed, 0) << "the test should meet guesses that come true";
+}
+
+class EmbeddingCollector : public EventSink {
+ public:
+  void Emit(Event event) override {
+    if (auto* embedding = std::get_if<EmbeddingEvent>(&event)) values = std::move(embedding->values);
+  }
+  std::vector<float> values;
+};
+
+// Chunks and batch mates do not change an embedding, and different poolings are what they say.
+TEST_F(EngineTest, EmbeddingsArePooledHiddenStates) {
+  const auto engine = MakeEngine("all cpu");
+  const auto embed = [&](Pooling pooling, int64_t chunk, size_t length) {
+    GenerateRequest request;
+    for (size_t i = 0; i < length; ++i) request.prompt.push_back(static_cast<int32_t>(i * 31 % 256));
+    request.pooling = pooling;
+    const auto sink = std::make_shared<EmbeddingCollector>();
+    const auto text = std::make_shared<Collector>();
+    engine->Add(1, std::make_shared<const GenerateRequest>(request), sink);
+    GenerateRequest other = request;
+    other.pooling = Pooling::kNone;
+    other.max_tokens = 100;
+    other.ignore_end_tokens = true;
+    engine->Add(2, std::make_shared<const GenerateRequest>(other), text);
+    for (size_t done = 0; done < length; done += static_cast<size_t>(chunk)) {
+      const int64_t count = std::min(chunk, static_cast<int64_t>(length - done));
+      const Engine::StepOutcome outcome =
+          engine->Step({{1, count}, {2, done == 0 ? std::min<int64_t>(3, static_cast<int64_t>(length)) : 1}});
+      EXPECT_TRUE(outcome.error.ok());
+      EXPECT_EQ(outcome.finished.size(), done + static_cast<size_t>(count) == length ? 1u : 0u);
+    }
+    engine->Remove(2);
+    return sink->values;
+  };
+  const std::vector<float> mean = embed(Pooling::kMean, 20, 20);
+  EXPECT_EQ(mean.size(), static_cast<size_t>(model_->config.hidden_size));
+  EXPECT_EQ(embed(Pooling::kMean, 7, 20), mean);
+  EXPECT_EQ(embed(Pooling::kMean, 1, 20), mean);
+  EXPECT_EQ(embed(Pooling::kLast, 7, 20), embed(Pooling::kLast, 20, 20));
+  // Of one token all poolings are the same, and the first of many is that of one.
+  EXPECT_EQ(embed(Pooling::kFirst, 1, 1), embed(Pooling::kMean, 1, 1));
+  EXPECT_EQ(embed(Pooling::kFirst, 7, 20), embed(Pooling::kLast, 1, 1));
+  // The mean is the mean of the last ones of all beginnings.
+  std::vector<double> sum(mean.size());
+  for (size_t length = 1; length <= 20; ++length) {
+    const std::vector<float> last = embed(Pooling::kLast, 20, length);
+    for (size_t i = 0; i < sum.size(); ++i) sum[i] += static_cast<double>(last[i]);
+  }
+  for (size_t i = 0; i < sum.size(); ++i) EXPECT_NEAR(mean[i], sum[i] / 20, 1e-6);
+  EXPECT_EQ(engine->kv_pool().num_used(), 0);
 }
 
 }  // namespace

@@ -25,9 +25,20 @@ struct ByteSet {
 
   void Add(uint8_t byte) { words[byte >> 6] |= uint64_t{1} << (byte & 63); }
   bool Has(uint8_t byte) const { return (words[byte >> 6] >> (byte & 63) & 1) != 0; }
+  bool IsWithin(const ByteSet& other) const {
+    for (size_t i = 0; i < 4; ++i) {
+      if ((words[i] & ~other.words[i]) != 0) return false;
+    }
+    return true;
+  }
   bool Empty() const { return (words[0] | words[1] | words[2] | words[3]) == 0; }
   int Count() const {
     return std::popcount(words[0]) + std::popcount(words[1]) + std::popcount(words[2]) + std::popcount(words[3]);
+  }
+  int CountIn(const ByteSet& other) const {
+    ByteSet both = *this;
+    both &= other;
+    return both.Count();
   }
   // REQUIRES: !Empty().
   uint8_t Least() const {

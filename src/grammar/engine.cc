@@ -41,14 +41,20 @@ Status GrammarEngine::status() {
   return status_;
 }
 
-size_t GrammarEngine::MemoryBytes() const {
+size_t GrammarEngine::OwnBytes() const {
   return exprs_.MemoryBytes() + nodes_.size() * 60 + configs_.size() * 70 + threads_.size() * sizeof(Thread) +
-         rows_.size() * sizeof(ConfigId) + rule_states_.size() * 100 + part_bytes_;
+         rows_.size() * sizeof(ConfigId) + rule_states_.size() * 100 + part_bytes_ + part_ids_.MemoryBytes() +
+         takes_any_plain_.MemoryBytes() + beyond_ascii_.MemoryBytes();
+}
+
+size_t GrammarEngine::MemoryBytes() {
+  const std::lock_guard lock(mutex_);
+  return OwnBytes();
 }
 
 bool GrammarEngine::Large() {
   const std::lock_guard lock(mutex_);
-  return MemoryBytes() > kLargeBytes || !status_.ok();
+  return OwnBytes() > kLargeBytes || !status_.ok();
 }
 
 std::span<const GrammarEngine::Thread> GrammarEngine::ThreadsOf(ConfigId config) const {
@@ -164,11 +170,15 @@ ConfigId GrammarEngine::MakeStep(ConfigId config, uint8_t byte) {
     const ExprId next = exprs_.Derive(thread.state, byte);
     if (next != kEmpty && LiveState(next)) todo_.push_back({next, thread.node});
   }
+  return CloseStep();
+}
+
+ConfigId GrammarEngine::CloseStep() {
   if (exprs_.failed()) {
     Fail("3,000,000 states, or a list of more than 1,000 alternatives");
     return kDead;
   }
-  if (MemoryBytes() > kMaxBytes) {
+  if (OwnBytes() > kMaxBytes) {
     Fail("256 MiB of states");
     return kDead;
   }

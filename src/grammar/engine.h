@@ -41,12 +41,16 @@ class GrammarEngine {
   ConfigId StepToken(ConfigId config, TokenId token);
   bool MayEnd(ConfigId config);
   bool MustEnd(ConfigId config);
+  // Makes the parts that take longest before the first sequence begins: those of the patterns of strings. Within some
+  // milliseconds; what is left is made when it is needed.
+  void Prepare();
   // False if no token may follow.
   bool FillMask(ConfigId config, std::span<uint32_t> bits);
   std::string ForcedBytes(ConfigId config, size_t max_bytes);
   Status status();
   // No new matcher should begin on this one.
   bool Large();
+  size_t MemoryBytes();
 
  private:
   // Nested rules of one derivation; a level of JSON takes one or two. No token nests deeper than kMaxTokenDepth.
@@ -55,6 +59,8 @@ class GrammarEngine {
   static constexpr uint32_t kNone = UINT32_MAX;
   using NodeId = uint32_t;  // of a stack; 0: its bottom
   using PartId = uint32_t;
+  // In place of a part: the whole trie, for a state that returns to a caller, or at the bottom of the stack.
+  static constexpr PartId kWhole = 0, kWholeAtBottom = UINT32_MAX;
   struct Thread {
     ExprId state;
     NodeId node;
@@ -75,7 +81,7 @@ class GrammarEngine {
   struct Part {
     uint32_t plain = 0;  // plain tokens of at most so many characters
     std::vector<TokenId> tokens;
-    std::vector<uint32_t> bits;     // instead of `tokens` where these are many
+    std::vector<uint32_t> bits;     // instead of `tokens` where these are many, and beside `plain`
     std::vector<uint32_t> left_at;  // nodes of the trie with children
   };
   struct RuleStates {
@@ -85,6 +91,8 @@ class GrammarEngine {
 
   ConfigId StepByte(ConfigId config, uint8_t byte);
   ConfigId MakeStep(ConfigId config, uint8_t byte);
+  // Close() if no budget is used up and there are threads at all.
+  ConfigId CloseStep();
   // The threads of todo_ and all they call or return to, as one configuration.
   ConfigId Close();
   ConfigId InternConfig(std::vector<Thread>& threads, bool ended);
@@ -94,17 +102,23 @@ class GrammarEngine {
   std::span<const Thread> ThreadsOf(ConfigId config) const;
   bool LiveState(ExprId state) { return exprs_.Alive(state, classes_); }
 
+  // `before`: the part whose tokens go on here, or where in the trie they begin.
   PartId PartOf(PartId before, ExprId state);
   Part MakePart(PartId before, ExprId state);
+  Part MakeWidePart(ConfigId from, ExprId state, PartId before);
   // `but`: texts that must not stand before the closing quote.
   Part MakeStringPart(uint32_t min, uint32_t max, ExprId but);
   void FindClosings(uint32_t begin, uint32_t end, ExprId text, std::vector<uint32_t>& nodes);
-  void Walk(uint32_t begin, uint32_t end, ConfigId from, Part& part);
-  std::optional<uint32_t> PlainReach(ConfigId from);
+  // False, in the middle of it, after `max_nodes`.
+  bool Walk(uint32_t begin, uint32_t end, ConfigId from, Part& part, size_t max_nodes = SIZE_MAX);
+  bool TakesAnyPlain(const PlainClasses& classes, ConfigId from);
+  bool WalkClasses(const ClassTrie& trie, ConfigId from, PartId before, Part& part);
+  void WalkExits(const ClassTrie& trie, uint32_t node, ConfigId from, Part& part);
+  std::optional<ConfigId> StepBeyondAscii(ConfigId from);
   void AddPart(PartId part, NodeId node, std::span<uint32_t> bits);
   void AddNearLimit(const Thread& thread, std::span<uint32_t> bits);
   void Fail(const char* what);
-  size_t MemoryBytes() const;
+  size_t OwnBytes() const;
 
   std::mutex mutex_;
   const std::shared_ptr<const GrammarVocabulary> vocabulary_;  // shared by all grammars of a model
@@ -125,8 +139,15 @@ class GrammarEngine {
   std::vector<ConfigId> rows_;
   std::unordered_map<ExprId, RuleStates> rule_states_;
   NumberMap part_ids_;       // part before << 32 | state
-  std::vector<Part> parts_;  // 0: the whole trie
+  std::vector<Part> parts_;  // kWhole: none
   size_t part_bytes_ = 0;
+  NumberMap takes_any_plain_;  // by configuration
+  NumberMap beyond_ascii_;     // by configuration: that after any plain character beyond ASCII, or kDiffer
+  struct TrieLevel {
+    uint32_t end;
+    ConfigId config;
+  };
+  std::vector<TrieLevel> levels_;
   std::vector<Thread> todo_, closed_;
   std::vector<std::pair<PartId, NodeId>> added_;
 };

@@ -152,9 +152,9 @@ ExprId ExprSet::Concat(ExprId first, ExprId second) {
                  .b = second});
 }
 
-ExprId ExprSet::Concat(std::initializer_list<ExprId> parts) {
+ExprId ExprSet::ConcatAll(std::span<const ExprId> parts) {
   ExprId expr = kEpsilon;
-  for (const ExprId* part = parts.end(); part != parts.begin();) expr = Concat(*--part, expr);
+  for (size_t i = parts.size(); i-- > 0;) expr = Concat(parts[i], expr);  // each is the head of a list
   return expr;
 }
 
@@ -259,7 +259,8 @@ ExprId ExprSet::Not(ExprId body) {
 
 size_t ExprSet::MemoryBytes() const {
   return nodes_.capacity() * sizeof(Node) + children_.capacity() * 4 + node_table_.capacity() * 4 +
-         first_.capacity() * 4 + derivatives_.MemoryBytes() + alive_.MemoryBytes();
+         first_.capacity() * 4 + derivatives_.MemoryBytes() + alive_.MemoryBytes() + opened_.MemoryBytes() +
+         beyond_ascii_.MemoryBytes();
 }
 
 std::optional<std::pair<uint32_t, uint32_t>> ExprSet::AsRepeat(ExprId expr, ExprId body, ExprId end) const {

@@ -78,7 +78,8 @@ class ExprSet {
   // One of the texts; a tree, so that the state after a byte stays small.
   ExprId OneOf(std::vector<std::string> texts);
   ExprId Concat(ExprId first, ExprId second);
-  ExprId Concat(std::initializer_list<ExprId> parts);
+  ExprId Concat(std::initializer_list<ExprId> parts) { return ConcatAll({parts.begin(), parts.size()}); }
+  ExprId ConcatAll(std::span<const ExprId> parts);
   ExprId Alt(ExprId a, ExprId b);
   ExprId Alt(std::vector<ExprId> options);
   ExprId Repeat(ExprId body, uint32_t min, uint32_t max);
@@ -96,6 +97,19 @@ class ExprSet {
 
   // What may follow `byte`.
   ExprId Derive(ExprId expr, uint8_t byte);
+  // `expr` with repeats that no `bytes` bytes can use up made endless, where that changes nothing about which texts of
+  // up to so many bytes may come next: so that states with counters are the same state over long stretches. `any_char`
+  // is any character of the strings that the grammar limits in length; always the same for an ExprSet, as is `bytes`.
+  struct Horizon {
+    uint32_t bytes;
+    ExprId any_char;
+  };
+  ExprId Opened(ExprId expr, const Horizon& horizon);
+  // True if it is easily seen that any number of `any_char` may come next, as where a pattern is searched for.
+  bool KeepsAny(ExprId expr, ExprId any_char) const;
+  // What may follow any plain character beyond ASCII (plain_trie.h), kEmpty if none of them may come. Nothing if that
+  // depends on which character, or may do so.
+  std::optional<ExprId> DeriveBeyondAscii(ExprId expr);
   bool Nullable(ExprId expr) const { return nodes_[expr].nullable; }
   bool HasCalls(ExprId expr) const { return nodes_[expr].has_calls; }
   bool HasTokens(ExprId expr) const { return nodes_[expr].has_tokens; }
@@ -117,6 +131,8 @@ class ExprSet {
   bool Matches(ExprId expr, std::string_view text);
 
   ByteClasses Classes(std::span<const ExprId> exprs);
+  // The sets of bytes that `expr`, or a rule that it calls, may ask about before a byte of `stops` has come.
+  std::vector<ByteSet> SetsBefore(ExprId expr, const ByteSet& stops, std::span<const ExprId> rules) const;
   // `expr` with calls of rules for which dead[rule] is true replaced by nothing.
   ExprId WithoutRules(ExprId expr, const std::vector<bool>& dead, std::unordered_map<ExprId, ExprId>& memo);
   // Some match exists if calls of rules with alive[rule] == false have none.
@@ -155,6 +171,15 @@ class ExprSet {
   uint32_t InternSet(const ByteSet& set);
   ExprId OneOfTree(std::span<const std::string> sorted, size_t depth);
   ExprId DeriveNode(ExprId expr, uint8_t byte);
+  std::optional<ExprId> DeriveBeyondAsciiNode(ExprId expr);
+  std::optional<ExprId> TryBeyondAscii(ExprId expr);
+  ExprId OpenedNode(ExprId expr, const Horizon& horizon);
+  ExprId OpenedAnd(ExprId expr, const Horizon& horizon);
+  // Bounds on the bytes of a shortest match, and of a shortest end of any match that has begun.
+  struct Shortest {
+    uint64_t whole, rest;
+  };
+  std::optional<Shortest> ShortestOf(ExprId expr, int depth) const;
   ExprId DeriveMultiple(const Node& node, uint8_t byte);
   ExprId DeriveBound(const Node& node, uint8_t byte);
   ExprId MakeBound(uint32_t bound, uint32_t seen, uint32_t comparison, uint32_t order, uint32_t phase);
@@ -170,6 +195,8 @@ class ExprSet {
   std::vector<ExprId> node_table_;  // open addressing; kNoMax: free
   std::unordered_map<uint64_t, std::vector<uint32_t>> set_ids_;
   NumberMap derivatives_;        // expr << 8 | byte
+  NumberMap opened_;             // by expr
+  NumberMap beyond_ascii_;       // by expr; kNoMax - 1: it depends
   std::vector<uint32_t> first_;  // by expr: set + 1, or 0
   NumberMap alive_;              // 0 or 1 by expr
   size_t max_nodes_;

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "grammar/expr.h"
+#include "grammar/plain_trie.h"
 
 namespace lem {
 namespace {
@@ -10,6 +11,9 @@ namespace {
 constexpr int kMaxDeriveDepth = 1000;
 // States looked at to find whether an intersection is empty.
 constexpr size_t kMaxAliveStates = 20'000, kMaxAsciiStates = 2'000;
+
+// States that the characters beyond ASCII may lead through side by side before they count as different.
+constexpr size_t kMaxBeyondStates = 16;
 
 enum Order : uint32_t { kEqual = 0, kBelow = 1, kAbove = 2 };
 
@@ -81,6 +85,88 @@ ExprId ExprSet::DeriveNode(ExprId expr, uint8_t byte) {
     default:
       return kEmpty;
   }
+}
+
+std::optional<ExprId> ExprSet::DeriveBeyondAscii(ExprId expr) {
+  constexpr uint32_t kDepends = kNoMax - 1;
+  const auto known = [](uint32_t value) { return value == kDepends ? std::nullopt : std::optional<ExprId>(value); };
+  if (const uint32_t found = beyond_ascii_.Find(expr); found != NumberMap::kNone) return known(found);
+  if (depth_ > kMaxDeriveDepth) return std::nullopt;
+  ++depth_;
+  const std::optional<ExprId> derived = DeriveBeyondAsciiNode(expr);
+  --depth_;
+  beyond_ascii_.Set(expr, derived.value_or(kDepends));
+  return derived;
+}
+
+std::optional<ExprId> ExprSet::DeriveBeyondAsciiNode(ExprId expr) {
+  const Node node = nodes_[expr];  // a copy: nodes_ grows
+  switch (node.kind) {
+    case Kind::kBytes:
+      // A byte is no character; as the first of one it is looked at where it stands beside the others.
+      if (sets_[node.a].IsWithin(ByteSet::Range(0, 0x7F))) return kEmpty;
+      return std::nullopt;
+    case Kind::kConcat: {
+      const std::optional<ExprId> head = DeriveBeyondAscii(node.a);
+      if (!head) return std::nullopt;
+      const ExprId first = Concat(*head, node.b);
+      if (!nodes_[node.a].nullable) return first;
+      const std::optional<ExprId> rest = DeriveBeyondAscii(node.b);
+      return rest ? std::optional(Alt(first, *rest)) : std::nullopt;
+    }
+    case Kind::kAlt:
+    case Kind::kAnd: {
+      std::vector<ExprId> derived;
+      for (uint32_t i = 0; i < node.b; ++i) {
+        const std::optional<ExprId> child = DeriveBeyondAscii(children_[node.a + i]);
+        if (!child) return TryBeyondAscii(expr);
+        derived.push_back(*child);
+      }
+      return node.kind == Kind::kAlt ? Alt(std::move(derived)) : And(std::move(derived));
+    }
+    case Kind::kRepeat: {
+      const std::optional<ExprId> head = DeriveBeyondAscii(node.a);
+      if (!head || *head == kEmpty) return head;
+      return Concat(*head, Repeat(node.a, node.b == 0 ? 0 : node.b - 1, node.c == kNoMax ? kNoMax : node.c - 1));
+    }
+    case Kind::kNot: {
+      const std::optional<ExprId> body = DeriveBeyondAscii(node.a);
+      return body ? std::optional(Not(*body)) : std::nullopt;
+    }
+    default:  // calls and tokens are others' business; digits are ASCII
+      return kEmpty;
+  }
+}
+
+// By all their bytes: characters are alternatives of such sequences.
+std::optional<ExprId> ExprSet::TryBeyondAscii(ExprId expr) {
+  const PlainUtf8& utf8 = PlainUtf8::Get();
+  std::vector<std::vector<ExprId>> at(utf8.num_states);
+  at[0].push_back(expr);
+  std::optional<ExprId> after;
+  bool some_end_early = false;
+  for (const PlainUtf8::Step& step : utf8.steps) {
+    for (const ExprId state : at[step.from]) {
+      for (unsigned byte = step.low; byte <= step.high; ++byte) {
+        const ExprId to = Derive(state, static_cast<uint8_t>(byte));
+        if (to == kEmpty) {
+          some_end_early = true;
+          continue;
+        }
+        if (step.to == 0) {
+          if (after.value_or(to) != to) return std::nullopt;
+          after = to;
+          continue;
+        }
+        if (nodes_[to].nullable) return std::nullopt;
+        std::vector<ExprId>& list = at[step.to];
+        if (std::ranges::find(list, to) == list.end()) list.push_back(to);
+        if (list.size() > kMaxBeyondStates) return std::nullopt;
+      }
+    }
+  }
+  if (after && some_end_early) return std::nullopt;
+  return after.value_or(kEmpty);
 }
 
 ExprId ExprSet::MultipleOf(uint32_t multiple, uint32_t fraction_digits) {

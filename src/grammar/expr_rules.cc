@@ -6,6 +6,53 @@
 
 namespace lem {
 
+std::vector<ByteSet> ExprSet::SetsBefore(ExprId expr, const ByteSet& stops, std::span<const ExprId> rules) const {
+  std::vector<ByteSet> sets;
+  NumberMap seen;
+  std::vector<ExprId> todo{expr};
+  bool digits = false;
+  while (!todo.empty()) {
+    const ExprId at = todo.back();
+    todo.pop_back();
+    if (seen.Find(at) != NumberMap::kNone) continue;
+    seen.Set(at, 1);
+    const Node& node = nodes_[at];
+    switch (node.kind) {
+      case Kind::kBytes:
+        sets.push_back(sets_[node.a]);
+        break;
+      case Kind::kConcat: {
+        todo.push_back(node.a);
+        const Node& head = nodes_[node.a];
+        if (head.kind != Kind::kBytes || !sets_[head.a].IsWithin(stops)) todo.push_back(node.b);
+        break;
+      }
+      case Kind::kAlt:
+      case Kind::kAnd:
+        for (const ExprId child : ChildrenOf(node)) todo.push_back(child);
+        break;
+      case Kind::kRepeat:
+      case Kind::kNot:
+        todo.push_back(node.a);
+        break;
+      case Kind::kCall:
+        todo.push_back(rules[node.a]);
+        break;
+      case Kind::kMultiple:
+      case Kind::kBound:
+        digits = true;
+        break;
+      default:
+        break;
+    }
+  }
+  if (digits) {
+    for (uint8_t byte = '0'; byte <= '9'; ++byte) sets.push_back(ByteSet::Of(byte));
+    sets.push_back(ByteSet::Of('.'));
+  }
+  return sets;
+}
+
 ByteClasses ExprSet::Classes(std::span<const ExprId> exprs) {
   std::vector<bool> seen(nodes_.size());
   std::vector<bool> used(sets_.size());

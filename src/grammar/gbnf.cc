@@ -91,25 +91,14 @@ class GbnfParser {
       LEM_ASSIGN_OR_RETURN(items.emplace_back(), Repeated(item));
       if (items.size() % 64 == 0) LEM_TRY(builder_.CheckLimits());
     }
-    ExprId expr = kEpsilon;
-    for (size_t i = items.size(); i-- > 0;) expr = exprs_.Concat(items[i], expr);
-    return expr;
+    return exprs_.ConcatAll(items);
   }
 
   Result<ExprId> Repeated(ExprId item) {
     while (true) {
-      if (text_.Take(U"*")) {
-        item = exprs_.Repeat(item, 0, kNoMax);
-      } else if (text_.Take(U"+")) {
-        item = exprs_.Repeat(item, 1, kNoMax);
-      } else if (text_.Take(U"?")) {
-        item = exprs_.Optional(item);
-      } else if (text_.Take(U"{")) {
-        LEM_ASSIGN_OR_RETURN(const auto counts, text_.TakeCounts());
-        item = exprs_.Repeat(item, counts.first, counts.second);
-      } else {
-        return item;
-      }
+      LEM_ASSIGN_OR_RETURN(const auto counts, text_.TakeRepetition());
+      if (!counts) return item;
+      item = exprs_.Repeat(item, counts->first, counts->second);
     }
   }
 

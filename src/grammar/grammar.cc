@@ -86,9 +86,7 @@ class PieceCompiler {
     for (const GrammarPiece& part : node.parts) {
       LEM_ASSIGN_OR_RETURN(parts.emplace_back(), Compile(part, depth + 1));
     }
-    ExprId expr = kEpsilon;
-    for (size_t i = parts.size(); i-- > 0;) expr = exprs_.Concat(parts[i], expr);
-    return expr;
+    return exprs_.ConcatAll(parts);
   }
 
   Result<ExprId> CompileText(const PieceNode& node) {
@@ -235,6 +233,13 @@ Result<std::shared_ptr<const Grammar>> Grammar::Compile(const GrammarPiece& piec
   return std::shared_ptr<const Grammar>(new Grammar(std::move(rep)));
 }
 
+size_t Grammar::MemoryBytes() const {
+  const std::lock_guard lock(rep_->mutex);
+  size_t bytes = rep_->exprs.MemoryBytes();
+  for (const auto& engine : rep_->engines) bytes += engine->MemoryBytes();
+  return bytes;
+}
+
 std::shared_ptr<GrammarEngine> Grammar::EngineFor(std::shared_ptr<const GrammarVocabulary> vocabulary) const {
   const std::lock_guard lock(rep_->mutex);
   auto& engines = rep_->engines;
@@ -250,6 +255,7 @@ std::shared_ptr<GrammarEngine> Grammar::EngineFor(std::shared_ptr<const GrammarV
   if (engines.size() >= kMaxEngines) engines.erase(engines.begin());
   engines.push_back(std::make_shared<GrammarEngine>(rep_->exprs, rep_->rules, rep_->start, rep_->json_char,
                                                     rep_->classes, std::move(vocabulary)));
+  engines.back()->Prepare();
   return engines.back();
 }
 

@@ -83,6 +83,9 @@ class Grammar {
   Grammar(const Grammar&) = delete;
   Grammar& operator=(const Grammar&) = delete;
 
+  // With the states and masks that its matchers have made so far.
+  size_t MemoryBytes() const;
+
  private:
   friend class GrammarMatcher;
   struct Rep;

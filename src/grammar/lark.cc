@@ -225,24 +225,15 @@ class LarkParser {
       LEM_ASSIGN_OR_RETURN(items.emplace_back(), Repeated(item));
       if (items.size() % 64 == 0) LEM_TRY(builder_.CheckLimits());
     }
-    ExprId expr = kEpsilon;
-    for (size_t i = items.size(); i-- > 0;) expr = exprs_.Concat(items[i], expr);
-    return expr;
+    return exprs_.ConcatAll(items);
   }
 
   Result<ExprId> Repeated(ExprId item) {
     while (true) {
-      if (text_.Take(U"*")) {
-        item = exprs_.Repeat(item, 0, kNoMax);
-      } else if (text_.Take(U"+")) {
-        item = exprs_.Repeat(item, 1, kNoMax);
-      } else if (text_.Take(U"?")) {
-        item = exprs_.Optional(item);
-      } else if (text_.Take(U"{")) {
-        LEM_ASSIGN_OR_RETURN(const auto counts, text_.TakeCounts());
-        item = exprs_.Repeat(item, counts.first, counts.second);
-      } else if (text_.Peek() == '~') {
-        text_.Next();
+      LEM_ASSIGN_OR_RETURN(const auto counts, text_.TakeRepetition());
+      if (counts) {
+        item = exprs_.Repeat(item, counts->first, counts->second);
+      } else if (text_.Take(U"~")) {
         const std::optional<uint32_t> min = text_.TakeNumber();
         const std::optional<uint32_t> max = text_.Take(U"..") ? text_.TakeNumber() : min;
         if (!min || !max || *max < *min) return text_.Error("a repetition has to be ~n or ~m..n");

@@ -131,6 +131,16 @@ Result<std::pair<uint32_t, uint32_t>> RuleText::TakeCounts() {
   return std::pair(least, *max);
 }
 
+Result<std::optional<std::pair<uint32_t, uint32_t>>> RuleText::TakeRepetition() {
+  using Counts = std::optional<std::pair<uint32_t, uint32_t>>;
+  if (Take(U"*")) return Counts({0, kNoMax});
+  if (Take(U"+")) return Counts({1, kNoMax});
+  if (Take(U"?")) return Counts({0, 1});
+  if (!Take(U"{")) return Counts();
+  LEM_ASSIGN_OR_RETURN(const auto counts, TakeCounts());
+  return Counts(counts);
+}
+
 Result<TokenId> RuleText::TakeToken() {
   if (!Take(U"[")) return Error("tokens by name are not supported; write <[id]>");
   const std::optional<uint32_t> id = TakeNumber();

@@ -42,14 +42,16 @@ class RuleText {
   Result<CodePointSet> TakeClass();
   // Digits. Nothing if there are none.
   std::optional<uint32_t> TakeNumber();
-  // m}, m,} and m,n}; the '{' was taken. The second is kNoMax where it is open.
-  Result<std::pair<uint32_t, uint32_t>> TakeCounts();
+  // *, +, ?, {m}, {m,} or {m,n}: how often what stands before may come. Nothing if none of them stands here.
+  Result<std::optional<std::pair<uint32_t, uint32_t>>> TakeRepetition();
   // <[123]>: the number of a token; the '<' was taken.
   Result<TokenId> TakeToken();
 
  private:
   size_t Line() const;
   Result<char32_t> TakeEscape();
+  // m}, m,} and m,n}; the '{' was taken. The second is kNoMax where it is open.
+  Result<std::pair<uint32_t, uint32_t>> TakeCounts();
   std::string_view language_;
   std::u32string text_;
   size_t at_ = 0;

@@ -150,6 +150,9 @@ class SchemaReader {
   Result<SchemaPtr> ReadEnum(const JsonValue& value, const Place& place);
   Result<SchemaPtr> ReadOptions(Schema::Kind kind, const JsonValue& value, const Place& place);
   Result<SchemaPtr> ReadRef(const JsonValue& value, const Place& place);
+  // Two keywords: 0 and kNoMax where they are not there.
+  Result<std::pair<uint32_t, uint32_t>> ReadCounts(const Keywords& keywords, std::string_view min_name,
+                                                   std::string_view max_name, const Place& place);
   Result<std::optional<uint32_t>> ReadCount(const Keywords& keywords, std::string_view name, const Place& place);
   Status CheckKeyword(std::string_view name, const JsonValue& value, const JsonObject& schema, const Place& place);
   Result<ExprId> ReadPattern(const std::string& pattern, const Place& place);

@@ -1,6 +1,7 @@
 // JSON Schema keywords to Schema nodes.
 #include <algorithm>
 #include <array>
+#include <tuple>
 
 #include "base/json.h"
 #include "grammar/languages.h"
@@ -397,6 +398,13 @@ Result<SchemaPtr> SchemaReader::ReadNumber(bool integer, const Keywords& keyword
   return Make(std::move(schema));
 }
 
+Result<std::pair<uint32_t, uint32_t>> SchemaReader::ReadCounts(const Keywords& keywords, std::string_view min_name,
+                                                               std::string_view max_name, const Place& place) {
+  LEM_ASSIGN_OR_RETURN(const std::optional<uint32_t> min, ReadCount(keywords, min_name, place));
+  LEM_ASSIGN_OR_RETURN(const std::optional<uint32_t> max, ReadCount(keywords, max_name, place));
+  return std::pair(min.value_or(0), max.value_or(kNoMax));
+}
+
 Result<std::optional<uint32_t>> SchemaReader::ReadCount(const Keywords& keywords, std::string_view name,
                                                         const Place& place) {
   const JsonValue* value = keywords.Find(name);
@@ -425,10 +433,7 @@ Result<SchemaPtr> SchemaReader::ReadString(const Keywords& keywords, const Place
   Schema schema;
   schema.kind = Kind::kString;
   StringSchema& string = schema.string;
-  LEM_ASSIGN_OR_RETURN(const std::optional<uint32_t> min, ReadCount(keywords, "minLength", place));
-  LEM_ASSIGN_OR_RETURN(const std::optional<uint32_t> max, ReadCount(keywords, "maxLength", place));
-  string.min = min.value_or(0);
-  string.max = max.value_or(kNoMax);
+  LEM_ASSIGN_OR_RETURN(std::tie(string.min, string.max), ReadCounts(keywords, "minLength", "maxLength", place));
   if (const JsonValue* pattern = keywords.Find("pattern"); pattern != nullptr) {
     if (!pattern->is_string()) return ErrorAt(place, "pattern has to be a string");
     LEM_ASSIGN_OR_RETURN(string.parts.emplace_back(), ReadPattern(std::string(pattern->get_string()), place));
@@ -451,10 +456,7 @@ Result<SchemaPtr> SchemaReader::ReadArray(const Keywords& keywords, const Place&
   Schema schema;
   schema.kind = Kind::kArray;
   ArraySchema& array = schema.array;
-  LEM_ASSIGN_OR_RETURN(const std::optional<uint32_t> min, ReadCount(keywords, "minItems", place));
-  LEM_ASSIGN_OR_RETURN(const std::optional<uint32_t> max, ReadCount(keywords, "maxItems", place));
-  array.min = min.value_or(0);
-  array.max = max.value_or(kNoMax);
+  LEM_ASSIGN_OR_RETURN(std::tie(array.min, array.max), ReadCounts(keywords, "minItems", "maxItems", place));
   const JsonValue* prefix = keywords.Find("prefixItems");
   const JsonValue* items = keywords.Find("items");
   std::string_view items_name = "items", prefix_name = "prefixItems";
@@ -492,10 +494,7 @@ Result<SchemaPtr> SchemaReader::ReadArray(const Keywords& keywords, const Place&
 
 Result<SchemaPtr> SchemaReader::ReadProperties(const Keywords& keywords, const Place& place) {
   ObjectSchema object;
-  LEM_ASSIGN_OR_RETURN(const std::optional<uint32_t> min, ReadCount(keywords, "minProperties", place));
-  LEM_ASSIGN_OR_RETURN(const std::optional<uint32_t> max, ReadCount(keywords, "maxProperties", place));
-  object.min = min.value_or(0);
-  object.max = max.value_or(kNoMax);
+  LEM_ASSIGN_OR_RETURN(std::tie(object.min, object.max), ReadCounts(keywords, "minProperties", "maxProperties", place));
   const auto inside = [&](std::string_view name) {
     Place inner = place;
     inner.path += "/";

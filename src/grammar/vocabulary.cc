@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "grammar/code_points.h"
+#include "grammar/number_map.h"
 
 namespace lem {
 namespace {
@@ -118,6 +119,61 @@ void WalkString(Rep& rep) {
   rep.most_chars = std::max(rep.most_chars, Rep::kMaxPlain);
 }
 
+// Fills `by_characters` from the tries of bytes.
+void CollectPlain(Rep& rep) {
+  const PlainUtf8& utf8 = PlainUtf8::Get();
+  NumberMap children;
+  const auto child = [&](uint32_t parent, uint8_t symbol) {
+    const uint64_t key = uint64_t{parent} << 8 | symbol;
+    uint32_t node = children.Find(key);
+    if (node == NumberMap::kNone) {
+      node = rep.by_characters.AddNode(parent, symbol);
+      children.Set(key, node);
+    }
+    return node;
+  };
+  // The way to a node: what was read, and of a character that has begun its bytes and what came before it.
+  struct Level {
+    uint32_t end, plain, before;
+    uint8_t state;
+    TrieExit begun;
+  };
+  std::vector<Level> levels{{static_cast<uint32_t>(rep.nodes.size()), 0, 0, 0, {}}};
+  for (uint32_t at = 0; at < rep.nodes.size();) {
+    while (levels.back().end <= at) levels.pop_back();
+    const Rep::TrieNode& node = rep.nodes[at];
+    Level level = levels.back();
+    level.end = node.end;
+    if (level.state == 0 && PlainAscii().Has(node.byte)) {
+      level.plain = child(level.plain, node.byte);
+    } else if (const uint8_t next = utf8.Next(level.state, node.byte); next != PlainUtf8::kNoState) {
+      if (level.state == 0) {
+        rep.by_characters.AddWide(level.plain, at);
+        level.before = level.plain;
+        level.plain = child(level.plain, PlainTrie::kBeyondAscii);
+        level.begun.lead_size = 0;
+      }
+      level.begun.lead[level.begun.lead_size++ % level.begun.lead.size()] = node.byte;
+      level.state = next;
+    } else {
+      level.begun.at = at;
+      if (level.state == 0) {
+        rep.by_characters.AddExit(level.plain, {at, {}, 0});
+      } else {
+        rep.by_characters.AddExit(level.before, level.begun);
+      }
+      at = node.end;
+      continue;
+    }
+    for (TokenId token = node.token; token != Rep::kNoToken; token = rep.next_same[static_cast<size_t>(token)]) {
+      rep.by_characters.AddToken(level.plain, token);
+    }
+    levels.push_back(level);
+    ++at;
+  }
+  rep.by_characters.Finish(rep.mask_words);
+}
+
 std::unique_ptr<Rep> MakeRep(std::vector<std::string> texts, std::vector<TokenId> end_tokens) {
   static std::atomic<uint64_t> next_id{1};
   auto rep = std::make_unique<Rep>();
@@ -151,7 +207,11 @@ std::unique_ptr<Rep> MakeRep(std::vector<std::string> texts, std::vector<TokenId
   rep->long_plain = builder.Build(std::move(long_plain));
   rep->others = builder.Build(std::move(others));
   std::ranges::sort(rep->long_tokens);
+  for (const std::string& text : rep->texts) {
+    rep->most_bytes = std::max(rep->most_bytes, static_cast<uint32_t>(text.size()));
+  }
   WalkString(*rep);
+  CollectPlain(*rep);
   return rep;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "grammar/grammar.h"
+#include "grammar/plain_trie.h"
 
 namespace lem {
 
@@ -35,10 +36,13 @@ struct GrammarVocabulary::Rep {
     friend auto operator<=>(const InString&, const InString&) = default;
   };
   std::vector<InString> staying, closing;                 // sorted
+  uint32_t most_bytes = 0;                                // of any token
   uint32_t most_chars = 0;                                // of any token inside a string
   std::vector<uint32_t> string_mask;                      // what may follow in a string without bounds
   std::vector<uint32_t> string_left;                      // nodes with children where it closes
   std::vector<std::pair<uint32_t, TokenId>> long_tokens;  // of long_plain, by characters
+
+  PlainTrie by_characters;  // all tokens
 
   std::vector<TokenId> next_same;  // by id: another token of the same text, or kNoToken
   std::vector<std::string> texts;  // by id; empty: not made of text

@@ -34,6 +34,22 @@ ValueId OpOutput(const OpBody& body) {
   return std::visit([](const auto& op) { return op.out; }, body);
 }
 
+Graph WithoutHead(Graph graph) {
+  // The head is the last product, and what is done to it.
+  bool cut = false;
+  while (!cut) {
+    const OpBody body = graph.ops.back().body;
+    cut = std::holds_alternative<LinearOp>(body);
+    LEM_CHECK(OpInputs(body).size() == 1 && OpOutput(body) + 1 == static_cast<ValueId>(graph.values.size()))
+        << "a head is a product and functions of it";
+    graph.logits = OpInputs(body).front();
+    graph.ops.pop_back();
+    graph.values.pop_back();
+  }
+  graph.vocab_size = graph.values[static_cast<size_t>(graph.logits)].cols;
+  return graph;
+}
+
 void GraphBuilder::Enter(Part part, int32_t layer) {
   part_ = part;
   layer_ = layer;

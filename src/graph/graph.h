@@ -147,6 +147,10 @@ std::vector<ValueId> OpInputs(const OpBody& body);
 std::vector<WeightSlot> OpWeights(const OpBody& body);
 ValueId OpOutput(const OpBody& body);
 
+// The same model up to what its head reads: `logits` are the last hidden states then, [O, hidden_size], and vocab_size
+// is their width.
+Graph WithoutHead(Graph graph);
+
 // Adds values, weights and ops while keeping the graph well formed: the language that models/*.cc are written in.
 class GraphBuilder {
  public:

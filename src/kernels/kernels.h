@@ -82,7 +82,7 @@ inline constexpr int64_t kKvBlockTokens = 16;
 // in rising order, for any number of query rows, so that prefill chunks and decode steps agree bit for bit.
 inline constexpr int64_t kAttentionChunk = 256;
 
-// Largest head of the attention kernels; they keep a tile of queries of this size on the stack.
+// Largest head of the attention kernels.
 inline constexpr int64_t kMaxHeadDim = 512;
 
 // One layer's keys and values of one sequence, in blocks of kKvBlockTokens tokens. Inside a block, from k_offset on:
@@ -169,9 +169,15 @@ struct KernelTable {
 // Most rows of weights that one call of `linear` should be given for good cache use, and the scratch it needs.
 inline constexpr int64_t kLinearPanelRows = 32;
 inline constexpr int64_t LinearScratchFloats(int64_t k) { return kLinearPanelRows * ((k + 15) / 16 * 16) + 512; }
-// Most (rows x heads of a group) that one call of attention_chunk may be given, and its scratch.
+// Most (rows x heads of a group) that one call of attention_chunk may be given, and its scratch: scores, queries, and
+// two blocks widened to float32 (or more of smaller heads).
 inline constexpr int64_t kAttentionMaxStates = 64;
-inline constexpr int64_t AttentionScratchFloats() { return kAttentionMaxStates * kAttentionChunk + 64; }
+inline constexpr int64_t kAttentionQueryStride = kMaxHeadDim + 16;
+inline constexpr int64_t kAttentionPanelBlocks = 4;
+inline constexpr int64_t AttentionScratchFloats() {
+  return kAttentionMaxStates * (kAttentionChunk + kAttentionQueryStride) +
+         kAttentionPanelBlocks * kMaxHeadDim * kKvBlockTokens + 64;
+}
 
 // The rows in `buffer` (64-byte aligned, IntegerRows::BufferBytes long), in tiles of nearly equal height for a table.
 IntegerRows MakeIntegerRows(std::byte* buffer, int64_t num_rows, int64_t k, const KernelTable& table);

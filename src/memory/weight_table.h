@@ -27,6 +27,7 @@ struct WeightDesc {
   int64_t cols = 0;
   size_t row_bytes = 0;
   bool in_mapped_file = false;  // the bytes are a part of a file that is mapped (DropMappedPages)
+  std::string source;           // identifies the content of that file; empty = unknown
 };
 
 // The weights of one model. Filled once at load, constant afterwards and then thread-safe.

@@ -10,7 +10,7 @@ namespace {
 
 // Binds one slot of the graph to the tensor of its name, after checking that the shapes agree.
 Result<WeightHandle> BindWeight(const WeightInfo& info, const std::shared_ptr<const GgufFile>& file,
-                                WeightTable& table) {
+                                const std::string& source, WeightTable& table) {
   const GgufTensor* tensor = file->FindTensor(info.name);
   if (tensor == nullptr) return NotFound("the file has no tensor {}", info.name);
   const bool is_vector = info.rows == 1;
@@ -28,8 +28,15 @@ Result<WeightHandle> BindWeight(const WeightInfo& info, const std::shared_ptr<co
     return DataLoss("tensor {} has {} bytes, which is not {} rows of {} {} values", info.name, tensor->bytes.size(),
                     info.rows, info.cols, GetDTypeInfo(tensor->dtype).name);
   }
-  WeightDesc desc{info.name, tensor->dtype, Layout::kGgufRows, info.rows, info.cols, *row_bytes, true};
+  WeightDesc desc{info.name, tensor->dtype, Layout::kGgufRows, info.rows, info.cols, *row_bytes, true, source};
   return table.Add(std::move(desc), tensor->bytes, file);
+}
+
+// A file that was written anew has another time or size.
+std::string SourceOf(const std::filesystem::path& path, const GgufFile& file) {
+  std::error_code error;
+  const auto time = std::filesystem::last_write_time(path, error);
+  return error ? "" : fmt::format("{} {}", file.file_bytes().size(), time.time_since_epoch().count());
 }
 
 // The type that most bytes of the matrices inside the layers have.
@@ -62,8 +69,9 @@ Result<std::unique_ptr<Model>> LoadModel(const std::filesystem::path& path) {
   LEM_ASSIGN_OR_RETURN(model->config, ReadModelConfig(*file));
   model->graph =
       model->config.architecture == "gemma3" ? BuildGemma3Graph(model->config) : BuildLlamaGraph(model->config);
+  const std::string content = SourceOf(path, *file);
   for (const WeightInfo& info : model->graph.weights) {
-    LEM_ASSIGN_OR_RETURN(const WeightHandle handle, BindWeight(info, file, model->weights));
+    LEM_ASSIGN_OR_RETURN(const WeightHandle handle, BindWeight(info, file, content, model->weights));
     model->bound_weights.push_back(handle);
   }
   LEM_ASSIGN_OR_RETURN(model->tokenizer, LoadTokenizer(file));

@@ -31,6 +31,20 @@ TEST_F(LoaderTest, LoadsEveryArchitecture) {
   }
 }
 
+// What is kept for a file's weights must not outlive its content.
+TEST_F(LoaderTest, WeightsNameTheirFilesContent) {
+  ASSERT_TRUE(WriteTinyModel(path_, {}).ok());
+  const auto source = [&] {
+    const auto model = LoadModel(path_);
+    return (*model)->weights.desc((*model)->bound_weights[0]).source;
+  };
+  const std::string first = source();
+  EXPECT_FALSE(first.empty());
+  EXPECT_EQ(source(), first);
+  fs::last_write_time(path_, fs::last_write_time(path_) + std::chrono::seconds(1));
+  EXPECT_NE(source(), first);
+}
+
 // Writes a file of metadata alone and returns why it cannot be loaded.
 std::string RefusalOf(const fs::path& path, const std::function<void(GgufWriter&)>& fill) {
   GgufWriter writer;

@@ -49,6 +49,9 @@ class CancelToken {
 enum class Priority { kInteractive, kBatch, kBackground };
 inline constexpr int kNumPriorities = 3;
 
+// How the last hidden states of a prompt become one vector: their mean, that of the last token, that of the first.
+enum class Pooling { kNone, kMean, kLast, kFirst };
+
 class Grammar;  // grammar/grammar.h
 
 // One generation: token ids in, tokens out. Text, templates and stop strings are handled above the engine.
@@ -58,7 +61,8 @@ struct GenerateRequest {
   std::vector<int32_t> prompt;  // token ids, at least one
   int32_t max_tokens = -1;      // tokens to generate; 0 = only evaluate the prompt; -1 = until the context is full
   SamplingParams sampling;
-  bool ignore_end_tokens = false;  // do not stop at end-of-generation tokens
+  Pooling pooling = Pooling::kNone;  // not kNone: the answer is an EmbeddingEvent, and no tokens
+  bool ignore_end_tokens = false;    // do not stop at end-of-generation tokens
   // What the answer must be; shared with other requests for the same. Null = anything.
   std::shared_ptr<const Grammar> grammar;
   int32_t num_logprobs = -1;     // per generated token: -1 none, 0 the chosen one, n also the n likeliest (<= 20)
@@ -110,12 +114,16 @@ struct PrefillProgressEvent {
 struct PromptLogprobsEvent {
   std::vector<TokenEvent> tokens;
 };
+struct EmbeddingEvent {
+  std::vector<float> values;  // [hidden_size], as the model has them: not normalised
+};
 struct FinishedEvent {
   FinishReason reason = FinishReason::kStop;
   Status status;  // set for kError and kCancelled
   Usage usage;
 };
 
-using Event = std::variant<QueuedEvent, PrefillProgressEvent, PromptLogprobsEvent, TokenEvent, FinishedEvent>;
+using Event =
+    std::variant<QueuedEvent, PrefillProgressEvent, PromptLogprobsEvent, TokenEvent, EmbeddingEvent, FinishedEvent>;
 
 }  // namespace lem

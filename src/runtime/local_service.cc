@@ -227,7 +227,8 @@ class LocalService::Impl {
     const auto prompt_size = static_cast<int64_t>(request.prompt.size());
     const int64_t context = lease.engine().context_length();
     // With max_tokens unset there must be room for one token of answer.
-    const int64_t answer = request.max_tokens < 0 ? 1 : request.max_tokens;
+    const bool has_answer = request.pooling == Pooling::kNone;
+    const int64_t answer = !has_answer ? 0 : request.max_tokens < 0 ? 1 : request.max_tokens;
     if (prompt_size + answer > context) {
       return InvalidArgument(
           "the prompt has {} tokens and the answer may have {}; together at most {} fit the context of model '{}': "

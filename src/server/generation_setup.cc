@@ -50,10 +50,7 @@ GenerateRequest MakeRequest(const GenerationContext& context, const RequestOptio
   request.max_tokens = options.max_tokens;
   request.sampling = options.sampling;
   request.ignore_end_tokens = options.ignore_end_tokens;
-  request.priority = context.urgency->priority;
-  request.ttft_target_ms = context.urgency->ttft_target_ms;
-  request.tpot_target_ms = context.urgency->tpot_target_ms;
-  request.tenant = context.urgency->tenant;
+  SetUrgency(*context.urgency, request);
   request.cache_salt = request.tenant + "/" + options.cache_salt;  // what others asked is not to be found out by time
   request.num_logprobs = options.num_logprobs;
   request.deadline = context.deadline;
@@ -97,11 +94,12 @@ std::vector<std::string> NamesOf(const JsonArray& tools) {
   return names;
 }
 
+// An answer that has a form ends where its form does: a stop string inside a JSON string would leave half a value.
 AnswerSetup MakeSetup(const RequestOptions& options, const ModelInfo& model) {
   AnswerSetup setup;
   setup.model = model.id;
   setup.tokenizer = model.tokenizer;
-  setup.stop = options.stop;
+  if (options.form.kind == OutputForm::Kind::kText) setup.stop = options.stop;
   setup.with_logprobs = options.num_logprobs >= 0;
   return setup;
 }
@@ -227,7 +225,8 @@ ParseResult<AnswerSetup> SetUpChat(const GenerationContext& context, const Model
   if (auto error = CheckLimits(request.options, model, prompt->size(), param)) return tl::unexpected(*error);
   const ToolFormat format = DetectToolFormat(*model.chat_template, *model.tokenizer);
   AnswerSetup setup = MakeSetup(request.options, model);
-  setup.end_markers = model.chat_template->end_markers();
+  if (request.tool_choice.kind == ToolChoice::Kind::kRequired) setup.stop.clear();
+  if (request.options.form.kind == OutputForm::Kind::kText) setup.end_markers = model.chat_template->end_markers();
   setup.at_text_start = request.answer_prefix.empty();
   const bool starts_in_reasoning = EndsInReasoning(*prompt, format, *model.tokenizer);
   auto grammar = CompileChatGrammar(context.grammars, {*model.tokenizer, format, starts_in_reasoning}, request);

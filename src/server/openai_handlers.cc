@@ -9,9 +9,11 @@
 #include "api/openai/chat_response.h"
 #include "api/openai/completion_request.h"
 #include "api/openai/completion_response.h"
+#include "api/openai/embeddings.h"
 #include "api/openai/models.h"
 #include "base/sha256.h"
 #include "server/chat_socket.h"
+#include "server/embedding_answer.h"
 #include "server/error_mapping.h"
 #include "server/served_answer.h"
 
@@ -36,6 +38,10 @@ void OpenAiHandlers::AddRoutes(http::Router& router) {
     router.AddWebSocket(prefix + "/chat/completions/ws", MakeChatSocketHandler(context_));
     router.Add("POST", prefix + "/completions",
                [this](const Request& request, const Responder& responder) { HandleCompletion(request, responder); });
+    router.Add("POST", prefix + "/embeddings",
+               [this](const Request& request, const Responder& responder) { HandleEmbeddings(request, responder); });
+    router.Add("POST", prefix + "/rerank",
+               [this](const Request& request, const Responder& responder) { HandleRerank(request, responder); });
   }
 }
 
@@ -71,6 +77,58 @@ void OpenAiHandlers::HandleCompletion(const http::Request& request, const http::
   auto setup = set_up();
   if (!setup) return responder.Send(ErrorResponse(setup.error(), kOpenAiErrors, request.request_id));
   context_.Answer(*std::move(setup), MakeHttpSink(responder, request.request_id), kOpenAiErrors, request);
+}
+
+void OpenAiHandlers::HandleEmbeddings(const http::Request& request, const http::Responder& responder) const {
+  GenerationContext context = context_.ForRequest(request);
+  const auto set_up = [&]() -> ParseResult<EmbeddingSetup> {
+    if (!context.urgency) return tl::unexpected(context.urgency.error());
+    auto wanted = ParseBody(request.body, openai::ParseEmbeddingsRequest);
+    if (!wanted) return tl::unexpected(wanted.error());
+    auto model = FindReadyModel(context_.service, wanted->model, context.deadline);
+    if (!model) return tl::unexpected(model.error());
+    auto inputs = TokeniseInputs(*model, wanted->inputs, wanted->dimensions, "input");
+    if (!inputs) return tl::unexpected(inputs.error());
+    EmbeddingSetup setup{.inputs = *std::move(inputs),
+                         .model = model->id,
+                         .param = "input",
+                         .pooling = wanted->pooling,
+                         .dimensions = wanted->dimensions};
+    wanted->model = model->id;
+    setup.write = [wanted = *std::move(wanted)](const auto& vectors, int64_t prompt_tokens) {
+      return openai::WriteEmbeddings(wanted, vectors, prompt_tokens);
+    };
+    return setup;
+  };
+  auto setup = set_up();
+  if (!setup) return responder.Send(ErrorResponse(setup.error(), kOpenAiErrors, request.request_id));
+  EmbeddingAnswer::Start(context_.loop, std::move(context), *std::move(setup),
+                         MakeHttpSink(responder, request.request_id), kOpenAiErrors);
+}
+
+void OpenAiHandlers::HandleRerank(const http::Request& request, const http::Responder& responder) const {
+  GenerationContext context = context_.ForRequest(request);
+  const auto set_up = [&]() -> ParseResult<EmbeddingSetup> {
+    if (!context.urgency) return tl::unexpected(context.urgency.error());
+    auto wanted = ParseBody(request.body, openai::ParseRerankRequest);
+    if (!wanted) return tl::unexpected(wanted.error());
+    auto model = FindReadyModel(context_.service, wanted->model, context.deadline);
+    if (!model) return tl::unexpected(model.error());
+    std::vector<Prompt> texts = {wanted->query};
+    for (const std::string& document : wanted->documents) texts.emplace_back(document);
+    auto inputs = TokeniseInputs(*model, texts, 0, "query and documents");
+    if (!inputs) return tl::unexpected(inputs.error());
+    EmbeddingSetup setup{.inputs = *std::move(inputs), .model = model->id, .param = "query and documents"};
+    wanted->model = model->id;
+    setup.write = [wanted = *std::move(wanted)](const auto& vectors, int64_t prompt_tokens) {
+      return openai::WriteRerank(wanted, MakeId("rerank-"), vectors, prompt_tokens);
+    };
+    return setup;
+  };
+  auto setup = set_up();
+  if (!setup) return responder.Send(ErrorResponse(setup.error(), kOpenAiErrors, request.request_id));
+  EmbeddingAnswer::Start(context_.loop, std::move(context), *std::move(setup),
+                         MakeHttpSink(responder, request.request_id), kOpenAiErrors);
 }
 
 http::Response OpenAiHandlers::HandleModels(const http::Request& request) const {

@@ -24,6 +24,8 @@ class OpenAiHandlers {
  private:
   void HandleChat(const http::Request& request, const http::Responder& responder) const;
   void HandleCompletion(const http::Request& request, const http::Responder& responder) const;
+  void HandleEmbeddings(const http::Request& request, const http::Responder& responder) const;
+  void HandleRerank(const http::Request& request, const http::Responder& responder) const;
   http::Response HandleModels(const http::Request& request) const;
   http::Response HandleModel(const http::Request& request) const;
 

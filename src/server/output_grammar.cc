@@ -162,6 +162,7 @@ Result<std::shared_ptr<const Grammar>> GrammarCache::Find(const std::string& key
     const std::lock_guard lock(mutex_);
     if (const auto found = by_key_.find(key); found != by_key_.end()) {
       entries_.splice(entries_.begin(), entries_, found->second);
+      Shrink();  // grammars grow while they are used
       return entries_.front().grammar;
     }
   }
@@ -171,12 +172,21 @@ Result<std::shared_ptr<const Grammar>> GrammarCache::Find(const std::string& key
   entries_.push_front({key, grammar});
   by_key_.emplace(entries_.front().key, entries_.begin());
   key_bytes_ += key.size();
-  while (entries_.size() > kMaxGrammars || (key_bytes_ > kMaxKeyBytes && entries_.size() > 1)) {
-    key_bytes_ -= entries_.back().key.size();
-    by_key_.erase(entries_.back().key);
+  Shrink();
+  return grammar;
+}
+
+// Drops the least recently used until what is left is within the bounds; the first one stays. REQUIRES: mutex_ is held.
+void GrammarCache::Shrink() {
+  size_t bytes = 0;
+  for (const Entry& entry : entries_) bytes += entry.grammar->MemoryBytes();
+  while (entries_.size() > 1 && (entries_.size() > kMaxGrammars || key_bytes_ > kMaxKeyBytes || bytes > max_bytes_)) {
+    const Entry& last = entries_.back();
+    bytes -= std::min(bytes, last.grammar->MemoryBytes());
+    key_bytes_ -= last.key.size();
+    by_key_.erase(last.key);
     entries_.pop_back();
   }
-  return grammar;
 }
 
 GrammarResult CompileOutputGrammar(GrammarCache& cache, const OutputForm& form) {

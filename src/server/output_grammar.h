@@ -18,8 +18,11 @@ namespace lem {
 // two that want the same at once may both compile it.
 class GrammarCache {
  public:
-  static constexpr size_t kMaxGrammars = 32;                // some MiB each at most
-  static constexpr size_t kMaxKeyBytes = size_t{16} << 20;  // of all keys: they hold the schemas
+  static constexpr size_t kMaxGrammars = 32;
+  // Of all keys, which hold the schemas, and of all grammars with the states and masks that they have made so far.
+  static constexpr size_t kMaxKeyBytes = size_t{16} << 20, kMaxBytes = size_t{256} << 20;
+
+  explicit GrammarCache(size_t max_bytes = kMaxBytes) : max_bytes_(max_bytes) {}
 
   // Errors: as Grammar::Compile.
   Result<std::shared_ptr<const Grammar>> Find(const std::string& key, const GrammarPiece& piece);
@@ -29,6 +32,8 @@ class GrammarCache {
     std::string key;
     std::shared_ptr<const Grammar> grammar;  // shared with the requests that use it
   };
+  void Shrink();
+  const size_t max_bytes_;
   std::mutex mutex_;
   std::list<Entry> entries_;  // most recently used first
   std::unordered_map<std::string_view, std::list<Entry>::iterator> by_key_;

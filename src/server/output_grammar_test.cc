@@ -195,5 +195,27 @@ TEST_F(OutputGrammarTest, SameRequestsShareAGrammar) {
   EXPECT_NE(*first, *Compile(WithTools(ToolChoice::Kind::kRequired))) << "it was pushed out";
 }
 
+TEST_F(OutputGrammarTest, CachedGrammarsHaveABudget) {
+  const auto count_kept = [](GrammarCache& cache) {
+    std::vector<std::shared_ptr<const Grammar>> made;
+    for (int i = 0; i < 8; ++i) {
+      auto grammar = cache.Find(fmt::format("{}", i), GrammarPiece::Regex(fmt::format("[a-z]{{{}}}", i + 1)));
+      if (!grammar.ok()) return size_t{0};
+      made.push_back(*grammar);
+    }
+    const auto in_cache = [](const auto& grammar) { return grammar.use_count() > 1; };
+    return static_cast<size_t>(std::ranges::count_if(made, in_cache));
+  };
+  GrammarCache large, small(1);
+  EXPECT_EQ(count_kept(large), 8u);
+  EXPECT_EQ(count_kept(small), 1u) << "the last one stays";
+  const auto alone = Grammar::Compile(GrammarPiece::Regex("[a-z]{1}"));
+  ASSERT_TRUE(alone.ok());
+  GrammarCache some((*alone)->MemoryBytes() * 4);
+  const size_t kept = count_kept(some);
+  EXPECT_GE(kept, 2u);
+  EXPECT_LE(kept, 4u);
+}
+
 }  // namespace
 }  // namespace lem

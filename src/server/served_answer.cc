@@ -42,8 +42,8 @@ ServedAnswer::ServedAnswer(AnswerLoop& loop, AnswerSetup setup, std::unique_ptr<
       origin_(std::move(origin)),
       model_(std::move(setup.model)),
       observer_(std::move(observer)) {
-  std::vector<std::string> stop = std::move(setup.stop);
-  std::ranges::copy(end_markers_, std::back_inserter(stop));
+  stop_strings_ = std::move(setup.stop);
+  std::ranges::copy(end_markers_, std::back_inserter(stop_strings_));
   usage_.prompt_tokens = setup.prompt_tokens;
   std::vector<PlanSummary> plans;
   plans.reserve(setup.choices.size());
@@ -53,7 +53,7 @@ ServedAnswer::ServedAnswer(AnswerLoop& loop, AnswerSetup setup, std::unique_ptr<
     choices_.push_back({.generation = std::move(choice.generation),
                         .echo = std::move(choice.echo),
                         .first_of_prompt = choice.first_of_prompt,
-                        .assembler = TextAssembler(tokenizer_, stop, at_text_start_,
+                        .assembler = TextAssembler(tokenizer_, stop_strings_, at_text_start_,
                                                    parsing_ ? parsing_->format.visible_tokens : std::vector<TokenId>()),
                         .parser = parsing_ ? MakeAnswerParser(parsing_->format, parsing_->options) : nullptr});
   }
@@ -194,7 +194,14 @@ void ServedAnswer::GiveOut(int32_t idx, std::string text, bool at_end) {
   AnswerText piece{idx, std::move(text), {}};
   for (auto it = choice.pending.begin(); it != end; ++it) piece.tokens.push_back(std::move(it->token));
   choice.pending.erase(choice.pending.begin(), end);
-  if (choice.parser) return GiveOutParts(idx, choice.parser->Append(piece.text), std::move(piece.tokens));
+  if (choice.parser) {
+    GiveOutParts(idx, choice.parser->Append(piece.text), std::move(piece.tokens));
+    if (choice.in_call != choice.parser->in_call()) {
+      choice.in_call = !choice.in_call;
+      choice.assembler.SetStopStrings(choice.in_call ? std::vector<std::string>() : stop_strings_);
+    }
+    return;
+  }
   if (piece.text.empty() && piece.tokens.empty()) return;
   Put(writer_->Text(std::move(piece)));
 }

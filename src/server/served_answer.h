@@ -40,7 +40,7 @@ struct AnswerSetup {
   std::string model;                     // its id
   std::vector<ChoiceSetup> choices;      // by index
   const Tokenizer* tokenizer = nullptr;  // of the model; lives as long as the service
-  std::vector<std::string> stop;         // the client's
+  std::vector<std::string> stop;         // the client's; in calls of tools none of them counts
   std::vector<std::string> end_markers;  // the template's: they end an answer without being named
   bool with_logprobs = false;
   bool at_text_start = true;  // see TextAssembler
@@ -84,6 +84,7 @@ class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_fr
     bool first_of_prompt = true;
     TextAssembler assembler;
     std::unique_ptr<AnswerParser> parser;  // null: everything is text
+    bool in_call = false;                  // then no stop string counts
     int32_t num_tool_calls = 0;
     std::string note;
     int32_t completion_tokens = 0;
@@ -136,6 +137,7 @@ class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_fr
   const bool at_text_start_;
   const std::optional<AnswerSetup::Parsing> parsing_;
   const std::vector<std::string> end_markers_;
+  std::vector<std::string> stop_strings_;  // with end_markers_
   const std::string call_id_prefix_;
   const AnswerOrigin origin_;
   const std::string model_;

@@ -110,6 +110,33 @@ TEST_F(StructuredOutputTest, CallsAreStreamedInFragments) {
   EXPECT_GT(num_fragments, 6u);
 }
 
+TEST_F(StructuredOutputTest, StopStringsDoNotCutForms) {
+  service_.SetAnswer(R"({"a": "x END y"})");
+  const JsonValue free = AskJson(R"("stop":"END")").at("choices").at(0);
+  EXPECT_EQ(free.at("message").at("content"), R"({"a": "x )");
+  for (const char* form : {R"("response_format":{"type":"json_object"})",
+                           R"("response_format":{"type":"json_schema","json_schema":{"name":"a","schema":{}}})",
+                           R"("regex":"[\\s\\S]*")"}) {
+    const JsonValue choice = AskJson(fmt::format(R"({},"stop":["END","\""])", form)).at("choices").at(0);
+    EXPECT_EQ(choice.at("message").at("content"), R"({"a": "x END y"})") << form;
+    EXPECT_EQ(choice.at("finish_reason"), "stop");
+  }
+}
+
+TEST_F(StructuredOutputTest, StopStringsDoNotCutCalls) {
+  service_.SetAnswer(kTwoCalls);
+  const JsonValue choice = AskJson(fmt::format(R"({},"stop":["arguments","}}"])", kTools)).at("choices").at(0);
+  EXPECT_EQ(choice.at("finish_reason"), "tool_calls");
+  EXPECT_EQ(choice.at("message").at("tool_calls").as_array().size(), 2u);
+  // Of the text before and between them they do.
+  const JsonValue cut = AskJson(fmt::format(R"({},"stop":"add.")", kTools)).at("choices").at(0);
+  EXPECT_EQ(cut.at("finish_reason"), "stop");
+  EXPECT_EQ(cut.at("message").at("content"), "I ");
+  const JsonValue required =
+      AskJson(fmt::format(R"({},"tool_choice":"required","stop":"add.")", kTools)).at("choices").at(0);
+  EXPECT_EQ(required.at("finish_reason"), "tool_calls");
+}
+
 TEST_F(StructuredOutputTest, WhatIsNoCallIsTextWithANote) {
   service_.SetAnswer("<tool_call>add 1 and 2</tool_call>");
   const JsonValue choice = AskJson(kTools).at("choices").at(0);

@@ -57,4 +57,11 @@ ParseResult<Urgency> ReadUrgency(const http::Request& request) {
   return urgency;
 }
 
+void SetUrgency(const Urgency& urgency, GenerateRequest& request) {
+  request.priority = urgency.priority;
+  request.ttft_target_ms = urgency.ttft_target_ms;
+  request.tpot_target_ms = urgency.tpot_target_ms;
+  request.tenant = urgency.tenant;
+}
+
 }  // namespace lem

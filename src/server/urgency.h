@@ -19,4 +19,6 @@ struct Urgency {
 // first token and between tokens. Errors: InvalidArgument naming the header, its value, and what is allowed.
 ParseResult<Urgency> ReadUrgency(const http::Request& request);
 
+void SetUrgency(const Urgency& urgency, GenerateRequest& request);
+
 }  // namespace lem

@@ -8,8 +8,12 @@ TextAssembler::TextAssembler(const Tokenizer& tokenizer, std::vector<std::string
                              std::vector<TokenId> visible)
     : tokenizer_(&tokenizer),
       detokenizer_(tokenizer, SpecialTokens::kAsText, at_text_start),
-      visible_(std::move(visible)),
-      stop_strings_(std::move(stop_strings)) {
+      visible_(std::move(visible)) {
+  SetStopStrings(std::move(stop_strings));
+}
+
+void TextAssembler::SetStopStrings(std::vector<std::string> stop_strings) {
+  stop_strings_ = std::move(stop_strings);
   std::erase(stop_strings_, "");
 }
 

@@ -18,6 +18,9 @@ class TextAssembler {
   TextAssembler(const Tokenizer& tokenizer, std::vector<std::string> stop_strings, bool at_text_start,
                 std::vector<TokenId> visible = {});
 
+  // From the next token on.
+  void SetStopStrings(std::vector<std::string> stop_strings);
+
   // The text that has become certain by this token. After stopped() it is always empty.
   std::string Append(TokenId id);
   // What was held back; to be called when the tokens end.

@@ -2,29 +2,18 @@
 
 #include <gtest/gtest.h>
 
-#include "api/openai/chat_request.h"
 #include "api/openai/completion_request.h"
+#include "api/openai/testing/chat_fields.h"
 
 namespace lem::openai {
 namespace {
 
 using Kind = OutputForm::Kind;
 
-ParseResult<ChatRequest> Parse(std::string_view fields) {
-  const auto body =
-      ParseJson(fmt::format(R"({{"model":"m","messages":[{{"role":"user","content":"x"}}],{}}})", fields));
-  EXPECT_TRUE(body.ok()) << fields;
-  return ParseChatRequest(*body);
-}
-
-OutputForm Taken(std::string_view fields) {
-  const auto request = Parse(fields);
-  EXPECT_TRUE(request.has_value()) << fields << (request ? "" : request.error().status.message());
-  return request ? request->options.form : OutputForm();
-}
+OutputForm Taken(std::string_view fields) { return TakenFields(fields).options.form; }
 
 std::string Refused(std::string_view fields) {
-  const auto request = Parse(fields);
+  const auto request = ParseFields(fields);
   if (request) return "";
   EXPECT_EQ(request.error().status.code(), StatusCode::kInvalidArgument);
   EXPECT_NE(request.error().code, "");

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "api/openai/chat_request.h"
+#include "api/openai/testing/chat_fields.h"
 
 namespace lem::openai {
 namespace {
@@ -13,29 +13,18 @@ constexpr std::string_view kTools =
     R"("tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}},)"
     R"({"type":"function","function":{"name":"g"}}])";
 
-ParseResult<ChatRequest> Parse(std::string_view fields) {
-  const auto body =
-      ParseJson(fmt::format(R"({{"model":"m","messages":[{{"role":"user","content":"x"}}],{}}})", fields));
-  EXPECT_TRUE(body.ok()) << fields;
-  return ParseChatRequest(*body);
-}
-
-ChatRequest Taken(std::string_view fields) {
-  const auto request = Parse(fields);
-  EXPECT_TRUE(request.has_value()) << fields << (request ? "" : request.error().status.message());
-  return request ? *request : ChatRequest();
-}
-
 std::string Refused(std::string_view fields) {
-  const auto request = Parse(fields);
+  const auto request = ParseFields(fields);
   return request ? "" : request.error().param;
 }
 
-ChatRequest WithChoice(std::string_view choice) { return Taken(fmt::format(R"({},"tool_choice":{})", kTools, choice)); }
+ChatRequest WithChoice(std::string_view choice) {
+  return TakenFields(fmt::format(R"({},"tool_choice":{})", kTools, choice));
+}
 
 TEST(Tools, Choice) {
-  EXPECT_EQ(Taken(kTools).tools.size(), 2u);
-  EXPECT_EQ(Taken(kTools).tool_choice.kind, Kind::kAuto);
+  EXPECT_EQ(TakenFields(kTools).tools.size(), 2u);
+  EXPECT_EQ(TakenFields(kTools).tool_choice.kind, Kind::kAuto);
   EXPECT_EQ(WithChoice(R"("none")").tools.size(), 0u);
   EXPECT_EQ(WithChoice(R"("auto")").tool_choice.kind, Kind::kAuto);
   EXPECT_EQ(WithChoice(R"("required")").tool_choice.kind, Kind::kRequired);
@@ -50,8 +39,8 @@ TEST(Tools, Choice) {
 }
 
 TEST(Tools, Parallel) {
-  EXPECT_TRUE(Taken(kTools).parallel_tool_calls);
-  EXPECT_FALSE(Taken(fmt::format(R"({},"parallel_tool_calls":false)", kTools)).parallel_tool_calls);
+  EXPECT_TRUE(TakenFields(kTools).parallel_tool_calls);
+  EXPECT_FALSE(TakenFields(fmt::format(R"({},"parallel_tool_calls":false)", kTools)).parallel_tool_calls);
 }
 
 TEST(Tools, RefusesWhatIsWrongByName) {

@@ -36,7 +36,7 @@ Result<std::vector<InterfaceBenchResult>> RunInterfaceBench(const std::filesyste
   const BoundGraph bound{&model->graph, model->bound_weights, &model->weights};
   LEM_ASSIGN_OR_RETURN(const auto placed, PlacedModel::Create(bound, PlacementOnCpu(), devices, *memory));
   LEM_ASSIGN_OR_RETURN(const auto executor, Executor::Create(*placed, {kPrefillTokens, 1, Phase::kPrefill}, *memory));
-  LaneWeights lane_weights(*memory);
+  LaneWeights lane_weights(*memory, num_threads);
   LEM_ASSIGN_OR_RETURN(CpuProgram program,
                        CompileCpuProgram(bound, {0, static_cast<int32_t>(model->graph.ops.size())}, &lane_weights));
   CpuExecutable direct(std::move(program), pool, kernels);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/file.h"
 #include "device/cpu/cpu_device.h"
 #include "kernels/kernels.h"
 
@@ -38,7 +39,7 @@ Result<std::unique_ptr<ModelBench>> ModelBench::Create(ModelBenchOptions options
   const ModelBenchOptions& wanted = bench->options_;
   const KernelTable& kernels = BestKernelTable();
   LEM_ASSIGN_OR_RETURN(bench->memory_, MemoryManager::Create());
-  bench->devices_.Add(MakeCpuDevice(bench->pool_, kernels, bench->memory_.get()));
+  bench->devices_.Add(MakeCpuDevice(bench->pool_, kernels, bench->memory_.get(), CacheDir() / "cpu"));
   LEM_ASSIGN_OR_RETURN(bench->model_, LoadModel(wanted.model));
   EngineOptions engine_options;
   for (const int64_t size : wanted.prefill_sizes) {

@@ -133,7 +133,7 @@ Status Run(RunFlags flags) {
   options.engine.wait_for_devices = !options.place_by_cost && !options.engine.placement.handover;
   options.engine.deterministic = flags.deterministic;
   options.engine.cache_prefixes = true;
-  options.engine.speculate = true;
+  options.engine.speculation = EngineOptions::Speculation::kWherePaying;
   options.cache_folder = CacheDir();
   LEM_ASSIGN_OR_RETURN(const std::unique_ptr<ChatSession> session, ChatSession::Create(std::move(options)));
   session->options() = flags.answer;

@@ -193,7 +193,7 @@ Status Serve(const ServeFlags& flags) {
   LEM_TRY(SetPlacement({config.engine.placement, config.engine.objective, config.engine.devices}, service_options));
   service_options.engine.deterministic = config.engine.deterministic;
   service_options.engine.cache_prefixes = config.engine.cache_prefixes;
-  service_options.engine.speculate = config.engine.speculate;
+  if (config.engine.speculate) service_options.engine.speculation = EngineOptions::Speculation::kWherePaying;
   LEM_ASSIGN_OR_RETURN(service_options.scheduler.policy, ParseAdmissionPolicy(config.engine.admission));
   service_options.memory_bytes = static_cast<uint64_t>(config.engine.memory_bytes);
   service_options.keep_alive = std::chrono::seconds(config.engine.keep_alive_s);

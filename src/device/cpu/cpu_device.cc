@@ -12,9 +12,10 @@ namespace {
 
 class CpuDevice : public Device {
  public:
-  CpuDevice(ThreadPool& pool, const KernelTable& kernels, MemoryManager* memory)
+  CpuDevice(ThreadPool& pool, const KernelTable& kernels, MemoryManager* memory,
+            const std::filesystem::path& cache_folder)
       : pool_(pool), kernels_(kernels), caps_(CpuDeviceCaps(kernels)) {
-    if (memory != nullptr) lane_weights_.emplace(*memory);
+    if (memory != nullptr) lane_weights_.emplace(*memory, pool.num_threads(), cache_folder);
   }
 
   const DeviceCaps& caps() const override { return caps_; }
@@ -57,8 +58,9 @@ DeviceCaps CpuDeviceCaps(const KernelTable& kernels) {
   return caps;
 }
 
-std::unique_ptr<Device> MakeCpuDevice(ThreadPool& pool, const KernelTable& kernels, MemoryManager* memory) {
-  return std::make_unique<CpuDevice>(pool, kernels, memory);
+std::unique_ptr<Device> MakeCpuDevice(ThreadPool& pool, const KernelTable& kernels, MemoryManager* memory,
+                                      const std::filesystem::path& cache_folder) {
+  return std::make_unique<CpuDevice>(pool, kernels, memory, cache_folder);
 }
 
 }  // namespace lem

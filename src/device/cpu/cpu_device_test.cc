@@ -138,15 +138,17 @@ TEST(CpuDeviceTest, RepackedWeightsAreSharedAndFreed) {
   WeightTable table;
   const WeightHandle own = table.Add(desc, blocks, nullptr);
   const WeightHandle shared = table.Add(desc, blocks, nullptr, blocks.data());
-  LaneWeights weights(*memory);
-  EXPECT_EQ(weights.Get(table, shared), nullptr);
+  LaneWeights weights(*memory, 2);
+  EXPECT_EQ(weights.Get(table, {{shared}})[0], nullptr);
   EXPECT_EQ(memory->used_bytes(MemoryUse::kWeights), 0u);
-  auto first = weights.Get(table, own), second = weights.Get(table, own);
-  ASSERT_NE(first, nullptr);
-  EXPECT_EQ(first, second);
-  first.reset();
+  auto first = weights.Get(table, {{own, shared, own}}), second = weights.Get(table, {{own}});
+  ASSERT_NE(first[0], nullptr);
+  EXPECT_EQ(first[1], nullptr);
+  EXPECT_EQ(first[0], first[2]);
+  EXPECT_EQ(first[0], second[0]);
+  first.clear();
   EXPECT_GT(memory->used_bytes(MemoryUse::kWeights), 0u);
-  second.reset();
+  second.clear();
   EXPECT_EQ(memory->used_bytes(MemoryUse::kWeights), 0u);
 }
 

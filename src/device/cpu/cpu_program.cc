@@ -22,6 +22,7 @@ class Compiler {
   Result<CpuProgram> Run() {
     program_.kv = MakeKvBlockLayout(graph_.kv);
     LEM_TRY(CompileRopes());
+    if (lane_weights_ != nullptr) GetLanes();
     FindLastUses();
     for (ValueId value = 0; value < static_cast<ValueId>(graph_.values.size()); ++value) {
       if (IsBoundary(value)) BindBoundary(value);
@@ -102,16 +103,24 @@ class Compiler {
   }
 
   // --- weights ---
-  enum class Use { kProducts, kLookUps };
   // A table that is only looked up stays in the file, of which the rows that are asked for come to memory.
-  bool IsMultiplied(WeightSlot slot) const {
+  void GetLanes() {
+    std::vector<WeightSlot> slots;
+    std::vector<WeightHandle> handles;
     for (int32_t i = segment_.op_begin; i < segment_.op_end; ++i) {
-      const auto* linear = OpAt<LinearOp>(i);
-      if (linear != nullptr && linear->weight == slot) return true;
+      if (const auto* linear = OpAt<LinearOp>(i)) {
+        slots.push_back(linear->weight);
+        handles.push_back(model_.weights[static_cast<size_t>(linear->weight)]);
+      }
     }
-    return false;
+    std::vector<std::shared_ptr<const LaneMatrix>> matrices = lane_weights_->Get(*model_.weight_table, handles);
+    for (size_t i = 0; i < slots.size(); ++i) {
+      if (matrices[i] == nullptr) continue;
+      lanes_[slots[i]] = matrices[i]->data;
+      program_.lane_weights.push_back(std::move(matrices[i]));
+    }
   }
-  Result<CpuWeight> Matrix(WeightSlot slot, Use use) {
+  Result<CpuWeight> Matrix(WeightSlot slot) {
     const WeightHandle handle = model_.weights[static_cast<size_t>(slot)];
     const WeightDesc& desc = model_.weight_table->desc(handle);
     if (!GetDTypeInfo(desc.dtype).is_weight || desc.layout != Layout::kGgufRows) {
@@ -120,12 +129,10 @@ class Compiler {
     }
     CpuWeight weight{
         model_.weight_table->host_bytes(handle).data(), desc.layout, desc.row_bytes, desc.dtype, desc.rows, desc.cols};
-    if (lane_weights_ != nullptr && (use == Use::kProducts || IsMultiplied(slot))) {
-      if (std::shared_ptr<const Allocation> lanes = lane_weights_->Get(*model_.weight_table, handle)) {
-        weight.data = lanes->data();
-        weight.layout = Layout::kLanes16;
-        program_.lane_weights.push_back(std::move(lanes));
-      }
+    // Look-ups use the lanes, too, if products have them: one copy.
+    if (const auto lanes = lanes_.find(slot); lanes != lanes_.end()) {
+      weight.data = lanes->second;
+      weight.layout = Layout::kLanes16;
     }
     return weight;
   }
@@ -155,7 +162,7 @@ class Compiler {
   }
 
   Status CompileOp(const EmbedOp& op) {
-    LEM_ASSIGN_OR_RETURN(const CpuWeight table, Matrix(op.table, Use::kLookUps));
+    LEM_ASSIGN_OR_RETURN(const CpuWeight table, Matrix(op.table));
     program_.steps.emplace_back(CpuEmbed{table, op.scale, Assign(op.out)});
     ++idx_;
     return OkStatus();
@@ -216,7 +223,7 @@ class Compiler {
   }
 
   Result<CpuLinearPart> Part(const LinearOp& op, BufferId out) {
-    LEM_ASSIGN_OR_RETURN(const CpuWeight weight, Matrix(op.weight, Use::kProducts));
+    LEM_ASSIGN_OR_RETURN(const CpuWeight weight, Matrix(op.weight));
     const float* bias = nullptr;
     if (op.bias != kNone) {
       LEM_ASSIGN_OR_RETURN(bias, Vector(op.bias));
@@ -289,6 +296,7 @@ class Compiler {
   const Graph& graph_;
   const Segment segment_;
   LaneWeights* const lane_weights_;
+  std::map<WeightSlot, const std::byte*> lanes_;  // of the weights that have them
   CpuProgram program_;
   int32_t idx_ = 0;
   std::vector<BufferId> buffer_of_;  // [values]

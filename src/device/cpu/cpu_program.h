@@ -109,7 +109,7 @@ struct CpuProgram {
   std::vector<CpuRopeTable> ropes;
   KvBlockLayout kv;
   int64_t max_k = 0;  // most columns of any linear's input, for kernel scratch
-  std::vector<std::shared_ptr<const Allocation>> lane_weights;  // that the steps point into
+  std::vector<std::shared_ptr<const LaneMatrix>> lane_weights;  // that the steps point into
 };
 
 // Errors: Unimplemented for an op, dtype or shape without a CPU kernel.

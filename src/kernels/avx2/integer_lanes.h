@@ -1,5 +1,5 @@
 // Eight rows of weights in an AVX2 register, for the integer products of avx2/ and avx_vnni/
-// (generic/integer_linear_inl.h). What is left to each of them: kIsa, StoreRecord and Dots.
+// (generic/integer_linear_inl.h). What is left to each of them: kIsa and the products of a group.
 #pragma once
 
 #include <immintrin.h>
@@ -49,6 +49,14 @@ LEM_INLINE void LoadNibbles(const std::byte* p, F32* low, F32* high) {
   const __m256i bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
   *low = _mm256_cvtepi32_ps(_mm256_and_si256(bytes, _mm256_set1_epi32(15)));
   *high = _mm256_cvtepi32_ps(_mm256_srli_epi32(bytes, 4));
+}
+LEM_INLINE I32 ZeroInts() { return _mm256_setzero_si256(); }
+LEM_INLINE I32 AddInts(I32 a, I32 b) { return _mm256_add_epi32(a, b); }
+// Sums of the products of pairs of 16 bits.
+LEM_INLINE I32 DotPairs(I32 a, I32 b) { return _mm256_madd_epi16(a, b); }
+template <int kBits>
+LEM_INLINE Codes ShiftRightPairs(Codes x) {
+  return _mm256_srli_epi16(x, kBits);
 }
 LEM_INLINE F32 ToFloat(I32 a) { return _mm256_cvtepi32_ps(a); }
 LEM_INLINE F32 Add(F32 a, F32 b) { return _mm256_add_ps(a, b); }

@@ -1,5 +1,5 @@
 // Sixteen rows of weights in an AVX-512 register, for the integer products of avx512/ and avx512_vnni/
-// (generic/integer_linear_inl.h). What is left to each of them: kIsa, StoreRecord and Dots.
+// (generic/integer_linear_inl.h). What is left to each of them: kIsa and the products of a group.
 #pragma once
 
 #include <immintrin.h>
@@ -52,6 +52,14 @@ LEM_INLINE void LoadNibbles(const std::byte* p, F32* low, F32* high) {
   const __m512i bytes = _mm512_cvtepu8_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
   *low = _mm512_cvtepi32_ps(_mm512_and_si512(bytes, _mm512_set1_epi32(15)));
   *high = _mm512_cvtepi32_ps(_mm512_srli_epi32(bytes, 4));
+}
+LEM_INLINE I32 ZeroInts() { return _mm512_setzero_si512(); }
+LEM_INLINE I32 AddInts(I32 a, I32 b) { return _mm512_add_epi32(a, b); }
+// Sums of the products of pairs of 16 bits.
+LEM_INLINE I32 DotPairs(I32 a, I32 b) { return _mm512_madd_epi16(a, b); }
+template <int kBits>
+LEM_INLINE Codes ShiftRightPairs(Codes x) {
+  return _mm512_srli_epi16(x, kBits);
 }
 LEM_INLINE F32 ToFloat(I32 a) { return _mm512_cvtepi32_ps(a); }
 LEM_INLINE F32 Add(F32 a, F32 b) { return _mm512_add_ps(a, b); }

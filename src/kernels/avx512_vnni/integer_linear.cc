@@ -1,4 +1,4 @@
-// Integer products with AVX-512 VNNI: the high and the low bytes of the activations are multiplied one after the other.
+// Integer products with AVX-512 VNNI.
 #include "kernels/avx512/integer_lanes.h"
 
 namespace lem {
@@ -6,50 +6,16 @@ namespace {
 
 constexpr Isa kIsa = Isa::kAvx512Vnni;
 
-// A record: high bytes of the 32 integers, then low bytes, both with sign.
-LEM_INLINE void StoreRecord(const int32_t* a, std::byte* record) {
-  int8_t high[32], low[32];
-  for (int64_t i = 0; i < 32; ++i) {
-    const int32_t h = (a[i] + 128) >> 8;
-    high[i] = static_cast<int8_t>(h);
-    low[i] = static_cast<int8_t>(a[i] - h * 256);
-  }
-  std::memcpy(record, high, sizeof(high));
-  std::memcpy(record + 32, low, sizeof(low));
-}
+// Ten sums have to be in flight. Few rows get them with one sum for the high and one for the low bytes; many rows have
+// one register each, and one addition less. With half a group there are registers for the latter earlier.
+constexpr bool OneChain(int lines, int tokens) { return tokens > (lines == 8 ? 8 : 4); }
 
-// Few rows need both passes at once, to have enough sums in flight; many do with one register a row.
-constexpr int kTwoChainTokens = 5;
-
-// out[t] = the sums of codes x integers over kLines lines of a group, which begin at line `first`.
-template <int kLines, int kTokens>
-LEM_INLINE void Dots(const Codes* w, const std::byte* records, int64_t first, I32 (&out)[kTokens]) {
-  I32 low[kTokens];
-  for (int64_t t = 0; t < kTokens; ++t) out[t] = low[t] = _mm512_setzero_si512();
-  const auto word = [&](int64_t t, int64_t l) LEM_INLINE_LAMBDA {
-    return BroadcastWord(records + IntegerRows::kRecordBytes * static_cast<size_t>(t) + 4 * (first + l));
-  };
-  if constexpr (kTokens <= kTwoChainTokens) {
-    for (int64_t l = 0; l < kLines; ++l) {
-      for (int64_t t = 0; t < kTokens; ++t) {
-        out[t] = _mm512_dpbusd_epi32(out[t], w[l], word(t, l));
-        low[t] = _mm512_dpbusd_epi32(low[t], w[l], word(t, l + 8));
-      }
-    }
-    for (int64_t t = 0; t < kTokens; ++t) out[t] = _mm512_add_epi32(_mm512_slli_epi32(out[t], 8), low[t]);
-  } else {
-    for (int64_t l = 0; l < kLines; ++l) {
-      for (int64_t t = 0; t < kTokens; ++t) out[t] = _mm512_dpbusd_epi32(out[t], w[l], word(t, l));
-    }
-    for (int64_t t = 0; t < kTokens; ++t) out[t] = _mm512_slli_epi32(out[t], 8);
-    for (int64_t l = 0; l < kLines; ++l) {
-      for (int64_t t = 0; t < kTokens; ++t) out[t] = _mm512_dpbusd_epi32(out[t], w[l], word(t, l + 8));
-    }
-  }
-}
+LEM_INLINE I32 DotBytes(I32 sum, Codes codes, I32 bytes) { return _mm512_dpbusd_epi32(sum, codes, bytes); }
 
 }  // namespace
 }  // namespace lem
 
-// After the lanes that it is written against.
+// After the lanes that they are written against.
+#include "kernels/generic/byte_dots_inl.h"
+// After the products of a group.
 #include "kernels/generic/integer_linear_inl.h"

@@ -9,6 +9,9 @@
 // nothing: the chain starts at +0 and no product or sum rounds to -0 (kExpZeroBelow in math_inl.h), so adding a zero is
 // exact. Slots past the last visible key hold garbage, even NaN: their scores are replaced before use, their values not
 // read.
+//
+// Few states (decode) read keys and values as they are stored, and wait for memory. Many (prompts) work from panels: a
+// few blocks widened to float32 once for all states. Both form the same chains.
 #pragma once
 
 #include <cstdint>
@@ -23,9 +26,13 @@ namespace {
 constexpr int64_t kChunkBlocks = kAttentionChunk / kKvBlockTokens;
 constexpr int kScoreStates = kAttentionSums / 2;             // most states of a score tile
 constexpr int kValueStates = kAttentionSums / kValueGroups;  // most states of a value tile
-// Row stride of a tile of queries: a constant, so that the addresses of all states need one register. Not a multiple of
-// 4 KiB, which would put all states into one cache set.
-constexpr int64_t kQueryStride = kMaxHeadDim + 16;
+// States of a panel's score tile: with as many blocks as the value tile has groups, loads keep up with the sums.
+constexpr int kPanelScoreStates = kValueStates < kScoreStates ? kValueStates : kScoreStates;
+// From so many states on, widening keys and values once for all of them pays.
+constexpr int64_t kPanelStates = 16;
+// Row stride of the queries: a constant, so that the addresses of all states need one register. Not a multiple of 4
+// KiB, which would put all states into one cache set.
+constexpr int64_t kQueryStride = kAttentionQueryStride;
 constexpr float kMinusInfinity = -__builtin_inff();
 
 // One kv head of a sequence.
@@ -61,25 +68,69 @@ LEM_INLINE KeyRange VisibleKeys(const AttentionArgs& args, int64_t chunk_idx, in
   return {args.window > 0 ? ClampToChunk(origin + first + 1 - args.window) : 0, ClampToChunk(origin + last + 1)};
 }
 
-// scores[s][16 b + lane] of kStates queries with the keys of kBlocks blocks from `block` on.
-// q: [kStates] rows of kQueryStride; scores: [kStates] rows of kAttentionChunk. next: blocks to fetch ahead.
-template <int kStates, int kBlocks>
-LEM_INLINE void ScoreBlocks(const HeadView& head, const float* q, int64_t block, int64_t last_block, float* scores) {
-  const uint16_t* keys[kBlocks];
-  const uint16_t* next[kBlocks];
+// Keys and values where they are stored; the next blocks are fetched ahead.
+struct StoredBlocks {
+  const HeadView& head;
+  int64_t first_block;  // of the chunk, in the block table
+  int64_t end_block;    // of what is read, counted from the chunk's start
+
+  using Element = uint16_t;
+  static constexpr bool kFetchAhead = true;
+  const uint16_t* Keys(int64_t b) const { return head.Keys(first_block + b); }
+  const uint16_t* Values(int64_t b) const { return head.Values(first_block + b); }
+  int64_t Next(int64_t b) const { return b < end_block ? b : end_block - 1; }
+};
+LEM_INLINE F32x16 LoadElements(const uint16_t* p) { return LoadHalf(p); }
+
+// Blocks from begin_block on, widened, in the layout that they are stored in.
+struct PanelBlocks {
+  const float* panel;
+  int64_t block_floats;
+  int64_t begin_block;
+
+  using Element = float;
+  static constexpr bool kFetchAhead = false;
+  const float* Keys(int64_t b) const { return panel + (b - begin_block) * block_floats; }
+  const float* Values(int64_t b) const { return Keys(b); }
+  int64_t Next(int64_t b) const { return b; }
+};
+LEM_INLINE F32x16 LoadElements(const float* p) { return Load(p); }
+
+// Most blocks of a panel: 16 KiB of float32 beside the queries in the nearest cache, and at least the four blocks that
+// a tile of scores takes side by side.
+LEM_INLINE int64_t PanelBlockCount(int64_t head_dim) {
+  const int64_t fitting = 4096 / (head_dim * kKvBlockTokens);
+  return fitting < kAttentionPanelBlocks ? kAttentionPanelBlocks : fitting < kChunkBlocks ? fitting : kChunkBlocks;
+}
+
+// panel = the block's keys or values in float32.
+LEM_INLINE void Widen(const uint16_t* stored, const uint16_t* next, int64_t num_elements, float* panel) {
+  for (int64_t i = 0; i < num_elements; i += 32) {
+    __builtin_prefetch(next + i);
+    Store(panel + i, LoadHalf(stored + i));
+    Store(panel + i + 16, LoadHalf(stored + i + 16));
+  }
+}
+
+// scores[s][16 b + lane] of kStates queries with the keys of kBlocks blocks of the chunk from `block` on.
+// q: [kStates] rows of kQueryStride; scores: [kStates] rows of kAttentionChunk.
+template <int kStates, int kBlocks, typename Blocks>
+LEM_INLINE void ScoreBlocks(const Blocks& blocks, int64_t head_dim, const float* q, int64_t block, float* scores) {
+  const typename Blocks::Element* keys[kBlocks];
+  const typename Blocks::Element* next[kBlocks];
   for (int b = 0; b < kBlocks; ++b) {
-    keys[b] = head.Keys(block + b);
-    next[b] = head.Keys(block + kBlocks + b <= last_block ? block + kBlocks + b : last_block);
+    keys[b] = blocks.Keys(block + b);
+    next[b] = blocks.Keys(blocks.Next(block + kBlocks + b));
   }
   F32x16 acc[kStates][kBlocks];
   for (int s = 0; s < kStates; ++s) {
     for (int b = 0; b < kBlocks; ++b) acc[s][b] = Zero();
   }
-  for (int64_t d = 0; d < head.kv.head_dim; ++d) {
+  for (int64_t d = 0; d < head_dim; ++d) {
     F32x16 key[kBlocks];
     for (int b = 0; b < kBlocks; ++b) {
-      __builtin_prefetch(next[b] + d * kKvBlockTokens);
-      key[b] = LoadHalf(keys[b] + d * kKvBlockTokens);
+      if constexpr (Blocks::kFetchAhead) __builtin_prefetch(next[b] + d * kKvBlockTokens);
+      key[b] = LoadElements(keys[b] + d * kKvBlockTokens);
     }
     for (int s = 0; s < kStates; ++s) {
       const F32x16 query = Set(q[s * kQueryStride + d]);
@@ -91,41 +142,38 @@ LEM_INLINE void ScoreBlocks(const HeadView& head, const float* q, int64_t block,
   }
 }
 
-// Scores of kStates queries with the chunk's blocks of `range`. first_block: of the chunk, in the block table.
-template <int kStates>
-void ScoreTile(const HeadView& head, const float* q, int64_t first_block, KeyRange range, float* scores) {
+// Scores of kStates queries with the chunk's blocks [begin, end).
+template <int kStates, typename Blocks>
+void ScoreTile(const Blocks& blocks, int64_t head_dim, const float* q, int64_t begin, int64_t end, float* scores) {
   constexpr int kBlocks = kAttentionSums / kStates < 4 ? kAttentionSums / kStates : 4;
-  const int64_t end = range.end_block();
-  int64_t b = range.first_block();
+  int64_t b = begin;
   for (; b + kBlocks <= end; b += kBlocks) {
-    ScoreBlocks<kStates, kBlocks>(head, q, first_block + b, first_block + end - 1, scores + b * kKvBlockTokens);
+    ScoreBlocks<kStates, kBlocks>(blocks, head_dim, q, b, scores + b * kKvBlockTokens);
   }
-  for (; b < end; ++b) {
-    ScoreBlocks<kStates, 1>(head, q, first_block + b, first_block + end - 1, scores + b * kKvBlockTokens);
-  }
+  for (; b < end; ++b) ScoreBlocks<kStates, 1>(blocks, head_dim, q, b, scores + b * kKvBlockTokens);
 }
 
-// out[s][16 g + lane] = sum over the keys of `range` of p[s][key] * value[key], for elements from d on.
-// p: [kStates] rows of kAttentionChunk; out: [kStates] rows of out_stride.
-template <int kStates, int kGroups>
-void ValueTile(const HeadView& head, const float* p, int64_t first_block, KeyRange range, int64_t d, float* out,
-               int64_t out_stride) {
+// out[s][16 g + lane] = (resume ? what is there : 0) + the sum over the keys of `range` of p[s][key] * value[key], for
+// elements from d on. p: [kStates] rows of kAttentionChunk; out: [kStates] rows of out_stride.
+template <int kStates, int kGroups, typename Blocks>
+void ValueTile(const Blocks& blocks, int64_t head_dim, const float* p, KeyRange range, bool resume, int64_t d,
+               float* out, int64_t out_stride) {
   F32x16 acc[kStates][kGroups];
   for (int s = 0; s < kStates; ++s) {
-    for (int g = 0; g < kGroups; ++g) acc[s][g] = Zero();
+    for (int g = 0; g < kGroups; ++g) acc[s][g] = resume ? Load(out + s * out_stride + 16 * g) : Zero();
   }
-  const int64_t head_dim = head.kv.head_dim, end_block = range.end_block();
+  const int64_t end_block = range.end_block();
   for (int64_t b = range.first_block(); b < end_block; ++b) {
-    const uint16_t* values = head.Values(first_block + b) + d;
-    const uint16_t* next = head.Values(first_block + (b + 1 < end_block ? b + 1 : b)) + d;
+    const typename Blocks::Element* values = blocks.Values(b) + d;
+    const typename Blocks::Element* next = blocks.Values(blocks.Next(b + 1)) + d;
     const int64_t begin = b * kKvBlockTokens < range.begin ? range.begin : b * kKvBlockTokens;
     const int64_t end = (b + 1) * kKvBlockTokens < range.end ? (b + 1) * kKvBlockTokens : range.end;
     for (int64_t key = begin; key < end; ++key) {
       const int64_t offset = (key - b * kKvBlockTokens) * head_dim;
       F32x16 value[kGroups];
       for (int g = 0; g < kGroups; ++g) {
-        if (g % 2 == 0) __builtin_prefetch(next + offset + 16 * g);
-        value[g] = LoadHalf(values + offset + 16 * g);
+        if (Blocks::kFetchAhead && g % 2 == 0) __builtin_prefetch(next + offset + 16 * g);
+        value[g] = LoadElements(values + offset + 16 * g);
       }
       for (int s = 0; s < kStates; ++s) {
         const F32x16 probability = Set(p[s * kAttentionChunk + key]);
@@ -138,19 +186,34 @@ void ValueTile(const HeadView& head, const float* p, int64_t first_block, KeyRan
   }
 }
 
-template <int... kIndexes>
-LEM_INLINE void ScoreTileOf(int64_t num_states, const HeadView& head, const float* q, int64_t first_block,
-                            KeyRange range, float* scores, std::integer_sequence<int, kIndexes...>) {
-  (void)((num_states == kIndexes + 1 && (ScoreTile<kIndexes + 1>(head, q, first_block, range, scores), true)) || ...);
+template <typename Blocks, int... kIndexes>
+LEM_INLINE void ScoreTileOf(int64_t num_states, const Blocks& blocks, int64_t head_dim, const float* q, int64_t begin,
+                            int64_t end, float* scores, std::integer_sequence<int, kIndexes...>) {
+  (void)((num_states == kIndexes + 1 && (ScoreTile<kIndexes + 1>(blocks, head_dim, q, begin, end, scores), true)) ||
+         ...);
 }
 
-template <int kGroups, int... kIndexes>
-LEM_INLINE void ValueTileOf(int64_t num_states, const HeadView& head, const float* p, int64_t first_block,
-                            KeyRange range, int64_t d, float* out, int64_t out_stride,
+template <int kGroups, typename Blocks, int... kIndexes>
+LEM_INLINE void ValueTileOf(int64_t num_states, const Blocks& blocks, int64_t head_dim, const float* p, KeyRange range,
+                            bool resume, int64_t d, float* out, int64_t out_stride,
                             std::integer_sequence<int, kIndexes...>) {
   (void)((num_states == kIndexes + 1 &&
-          (ValueTile<kIndexes + 1, kGroups>(head, p, first_block, range, d, out, out_stride), true)) ||
+          (ValueTile<kIndexes + 1, kGroups>(blocks, head_dim, p, range, resume, d, out, out_stride), true)) ||
          ...);
+}
+
+// ValueTile for all elements of the head.
+template <typename Blocks, int... kIndexes>
+LEM_INLINE void ValueTiles(int64_t num_states, const Blocks& blocks, int64_t head_dim, const float* p, KeyRange range,
+                           bool resume, float* out, int64_t out_stride, std::integer_sequence<int, kIndexes...>) {
+  for (int64_t d = 0; d < head_dim; d += 16 * kValueGroups) {
+    const int64_t groups = (head_dim - d) / 16 < kValueGroups ? (head_dim - d) / 16 : kValueGroups;
+    (void)((groups == kIndexes + 1 &&
+            (ValueTileOf<kIndexes + 1>(num_states, blocks, head_dim, p, range, resume, d, out + d, out_stride,
+                                       std::make_integer_sequence<int, kValueStates>()),
+             true)) ||
+           ...);
+  }
 }
 
 // Turns a state's scores of the keys of `own` into e^(score - max), in place, with zeros in the rest of `all`.
@@ -200,47 +263,88 @@ struct StateSpan {
   }
 };
 
-void ComputeScores(const StateSpan& states, const HeadView& head, int64_t num_states, float* scores) {
-  alignas(64) float q[kScoreStates * kQueryStride];
-  const int64_t num_tiles = (num_states + kScoreStates - 1) / kScoreStates;
+// Calls body(first, count) for tiles of nearly equal height, at most `most`, of num_states states.
+template <typename Body>
+LEM_INLINE void ForEachTile(int64_t num_states, int64_t most, Body&& body) {
+  const int64_t num_tiles = (num_states + most - 1) / most;
   int64_t first = 0;
   for (int64_t tile = 0; tile < num_tiles; ++tile) {
     const int64_t count = (num_states - first) / (num_tiles - tile);
-    const KeyRange range = states.Keys(first, first + count - 1);
-    if (!range.empty()) {
-      for (int64_t s = 0; s < count; ++s) {
-        for (int64_t d = 0; d < head.kv.head_dim; d += 16) {
-          Store(q + s * kQueryStride + d, Load(states.Query(first + s) + d));
-        }
-      }
-      ScoreTileOf(count, head, q, states.chunk_idx * kChunkBlocks, range, scores + first * kAttentionChunk,
-                  std::make_integer_sequence<int, kScoreStates>());
-    }
+    body(first, count);
     first += count;
   }
 }
 
-template <int... kIndexes>
-void ComputeOutputs(const StateSpan& states, const HeadView& head, int64_t num_states, const float* p, float* state,
-                    std::integer_sequence<int, kIndexes...>) {
-  const int64_t head_dim = head.kv.head_dim, stride = AttentionStateFloats(head_dim);
-  const int64_t num_tiles = (num_states + kValueStates - 1) / kValueStates;
-  int64_t first = 0;
-  for (int64_t tile = 0; tile < num_tiles; ++tile) {
-    const int64_t count = (num_states - first) / (num_tiles - tile);
-    const KeyRange range = states.Keys(first, first + count - 1);
-    for (int64_t d = 0; d < head_dim; d += 16 * kValueGroups) {
-      const int64_t groups = (head_dim - d) / 16 < kValueGroups ? (head_dim - d) / 16 : kValueGroups;
-      (void)((groups == kIndexes + 1 &&
-              (ValueTileOf<kIndexes + 1>(count, head, p + first * kAttentionChunk, states.chunk_idx * kChunkBlocks,
-                                         range, d, state + first * stride + 2 + d, stride,
-                                         std::make_integer_sequence<int, kValueStates>()),
-               true)) ||
-             ...);
-    }
-    first += count;
-  }
+LEM_INLINE KeyRange Intersect(KeyRange range, int64_t begin, int64_t end) {
+  return {range.begin < begin ? begin : range.begin, range.end > end ? end : range.end};
 }
+
+// How the chunk is worked through, from its stored blocks or panel by panel.
+struct ChunkWork {
+  const StateSpan& states;
+  const HeadView& head;
+  int64_t num_states;
+  KeyRange all;    // what any of the states sees
+  float* scores;   // [num_states, kAttentionChunk]; then probabilities
+  float* queries;  // [num_states, kQueryStride]
+  float* panel;
+  float* state;  // as AttentionChunk's
+
+  int64_t head_dim() const { return head.kv.head_dim; }
+  bool panels() const { return num_states >= kPanelStates; }
+  int64_t first_block() const { return states.chunk_idx * kChunkBlocks; }
+
+  // Calls body(blocks, begin, end) for the chunk's blocks [begin, end): all, or those of one panel after the other.
+  template <typename Stored, typename Body>
+  LEM_INLINE void ForBlocks(Stored stored, Body&& body) const {
+    const int64_t begin = all.first_block(), end = all.end_block();
+    if (!panels()) return body(StoredBlocks{head, first_block(), end}, begin, end);
+    const int64_t block_floats = head_dim() * kKvBlockTokens, most = PanelBlockCount(head_dim());
+    for (int64_t b = begin; b < end; b += most) {
+      const int64_t panel_end = b + most < end ? b + most : end;
+      for (int64_t i = b; i < panel_end; ++i) {
+        const int64_t next = i + most < end ? i + most : end - 1;
+        Widen(stored(first_block() + i), stored(first_block() + next), block_floats, panel + (i - b) * block_floats);
+      }
+      body(PanelBlocks{panel, block_floats, b}, b, panel_end);
+    }
+  }
+
+  void ComputeScores() const {
+    for (int64_t s = 0; s < num_states; ++s) {
+      const float* q = states.Query(s);
+      for (int64_t d = 0; d < head_dim(); d += 16) Store(queries + s * kQueryStride + d, Load(q + d));
+    }
+    ForBlocks([&](int64_t block) LEM_INLINE_LAMBDA { return head.Keys(block); },
+              [&](const auto& blocks, int64_t begin, int64_t end) LEM_INLINE_LAMBDA {
+                const int64_t most = panels() ? kPanelScoreStates : kScoreStates;
+                ForEachTile(num_states, most, [&](int64_t first, int64_t count) LEM_INLINE_LAMBDA {
+                  const KeyRange range = states.Keys(first, first + count - 1);
+                  if (range.empty()) return;
+                  const int64_t from = range.first_block() < begin ? begin : range.first_block();
+                  const int64_t to = range.end_block() > end ? end : range.end_block();
+                  ScoreTileOf(count, blocks, head_dim(), queries + first * kQueryStride, from, to,
+                              scores + first * kAttentionChunk, std::make_integer_sequence<int, kScoreStates>());
+                });
+              });
+  }
+
+  void ComputeOutputs() const {
+    const int64_t stride = AttentionStateFloats(head_dim());
+    ForBlocks([&](int64_t block) LEM_INLINE_LAMBDA { return head.Values(block); },
+              [&](const auto& blocks, int64_t begin, int64_t end) LEM_INLINE_LAMBDA {
+                ForEachTile(num_states, kValueStates, [&](int64_t first, int64_t count) LEM_INLINE_LAMBDA {
+                  const KeyRange range =
+                      Intersect(states.Keys(first, first + count - 1), begin * kKvBlockTokens, end * kKvBlockTokens);
+                  const bool resume = begin > all.first_block();
+                  if (range.empty() && resume) return;
+                  ValueTiles(count, blocks, head_dim(), scores + first * kAttentionChunk,
+                             range.empty() ? KeyRange{0, 0} : range, resume, state + first * stride + 2, stride,
+                             std::make_integer_sequence<int, kValueGroups>());
+                });
+              });
+  }
+};
 
 }  // namespace
 
@@ -252,7 +356,16 @@ void Ops<kIsa>::AttentionChunk(const AttentionArgs& args, int64_t kv_head, int64
   const StateSpan states = {args, kv_head, row_begin, chunk_idx, group};
   const KeyRange all = states.Keys(0, num_states - 1);
   const int64_t stride = AttentionStateFloats(args.kv.head_dim);
-  ComputeScores(states, head, num_states, scratch);
+  if (all.empty()) {
+    std::memset(state, 0, static_cast<size_t>(num_states * stride) * sizeof(float));
+    for (int64_t i = 0; i < num_states; ++i) state[i * stride] = kMinusInfinity;
+    return;
+  }
+  float* aligned = scratch + (64 - reinterpret_cast<uintptr_t>(scratch) % 64) % 64 / sizeof(float);
+  float* queries = aligned + num_states * kAttentionChunk;
+  const ChunkWork work = {states, head, num_states, all, aligned, queries, queries + num_states * kQueryStride, state};
+  scratch = aligned;
+  work.ComputeScores();
   for (int64_t i = 0; i < num_states; ++i) {
     const KeyRange own = states.Keys(i, i);
     if (own.empty()) {
@@ -265,7 +378,7 @@ void Ops<kIsa>::AttentionChunk(const AttentionArgs& args, int64_t kv_head, int64
       SoftmaxChunk(args, own, all, scratch + i * kAttentionChunk, state + i * stride);
     }
   }
-  ComputeOutputs(states, head, num_states, scratch, state, std::make_integer_sequence<int, kValueGroups>());
+  work.ComputeOutputs();
 }
 
 template <>

@@ -146,56 +146,58 @@ LEM_INLINE void ForEachIndex(std::integer_sequence<int, kIndexes...>, Body&& bod
   (body.template operator()<kIndexes>(), ...);
 }
 
-// The codes of a group: byte 4 r + b of w[l] is that of column 4 l + b of row lane + r.
-template <int kBits>
-LEM_INLINE void UnpackCodes(const std::byte* group, int64_t lane, Codes (&w)[8]) {
+// The codes of lines kFirst to kFirst + kLines - 1 of a group (0 to 7; or 0 to 3, or 4 to 7): byte 4 r + b of w[l] is
+// that of column 4 (kFirst + l) + b of row lane + r. A half's codes need fewer registers.
+template <int kBits, int kFirst, int kLines>
+LEM_INLINE void UnpackCodes(const std::byte* group, int64_t lane, Codes (&w)[kLines]) {
   const std::byte* p = group + 4 * lane;
-  constexpr auto kEight = std::make_integer_sequence<int, 8>();
+  constexpr auto kEach = std::make_integer_sequence<int, kLines>();
   if constexpr (kBits == 8) {
-    for (int64_t l = 0; l < 8; ++l) w[l] = LoadLine(p + 64 * l);
+    for (int64_t l = 0; l < kLines; ++l) w[l] = LoadLine(p + 64 * (kFirst + l));
   }
   if constexpr (kBits >= 4 && kBits < 8) {
     for (int64_t i = 0; i < 4; ++i) {
       const Codes x = LoadLine(p + 64 * i);
-      w[i] = And(x, 0x0F0F0F0F);
-      w[i + 4] = And(ShiftRight<4>(x), 0x0F0F0F0F);
+      if constexpr (kFirst == 0) w[i] = And(x, 0x0F0F0F0F);
+      if constexpr (kFirst + kLines == 8) w[i + kLines - 4] = And(ShiftRight<4>(x), 0x0F0F0F0F);
     }
   }
   if constexpr (kBits == 5) {
     const Codes bits = LoadLine(p + 256);
-    ForEachIndex(kEight, [&]<int kL>() LEM_INLINE_LAMBDA { w[kL] = OrMasked(w[kL], Shift<4 - kL>(bits), 0x10101010); });
+    ForEachIndex(
+        kEach, [&]<int kL>() LEM_INLINE_LAMBDA { w[kL] = OrMasked(w[kL], Shift<4 - kFirst - kL>(bits), 0x10101010); });
   }
-  if constexpr (kBits == 6) {
-    const Codes pairs[2] = {LoadLine(p + 256), LoadLine(p + 320)};
-    ForEachIndex(kEight, [&]<int kL>() LEM_INLINE_LAMBDA {
-      w[kL] = OrMasked(w[kL], Shift<4 - 2 * (kL % 4)>(pairs[kL / 4]), 0x30303030);
+  if constexpr (kBits == 6 || kBits <= 3) {
+    Codes pairs[2];
+    for (int64_t i = kFirst / 4; i < (kFirst + kLines) / 4; ++i)
+      pairs[i] = LoadLine(p + (kBits == 6 ? 256 : 0) + 64 * i);
+    ForEachIndex(kEach, [&]<int kL>() LEM_INLINE_LAMBDA {
+      constexpr int kPair = 2 * (kL % 4);
+      const Codes x = pairs[(kFirst + kL) / 4];
+      w[kL] = kBits == 6 ? OrMasked(w[kL], Shift<4 - kPair>(x), 0x30303030) : And(Shift<-kPair>(x), 0x03030303);
     });
-  }
-  if constexpr (kBits <= 3) {
-    const Codes pairs[2] = {LoadLine(p), LoadLine(p + 64)};
-    ForEachIndex(kEight,
-                 [&]<int kL>() LEM_INLINE_LAMBDA { w[kL] = And(Shift<-2 * (kL % 4)>(pairs[kL / 4]), 0x03030303); });
   }
   if constexpr (kBits == 3) {
     const Codes bits = LoadLine(p + 128);
-    ForEachIndex(kEight, [&]<int kL>() LEM_INLINE_LAMBDA { w[kL] = OrMasked(w[kL], Shift<2 - kL>(bits), 0x04040404); });
+    ForEachIndex(
+        kEach, [&]<int kL>() LEM_INLINE_LAMBDA { w[kL] = OrMasked(w[kL], Shift<2 - kFirst - kL>(bits), 0x04040404); });
   }
 }
 
 // --- products ---
 
-// acc[t] += the products of one group with rows t < kTokens of a tile.
-template <int kScales, int kTokens>
-LEM_INLINE void MultiplyGroup(const Codes (&w)[8], const F32* d, const F32* m, const std::byte* records,
-                              const float* sums, int64_t tile_rows, F32 (&acc)[kTokens]) {
+// acc[t] += the products of the columns under scale kScale of a group with rows t < kTokens of a tile.
+template <int kBits, int kScale, int kScales, int kTokens>
+LEM_INLINE void MultiplyGroup(const std::byte* group, int64_t lane, const F32* d, const F32* m,
+                              const std::byte* records, const float* sums, int64_t tile_rows, F32 (&acc)[kTokens]) {
   constexpr int kLines = 8 / kScales;
-  for (int64_t s = 0; s < kScales; ++s) {
-    I32 dots[kTokens];
-    Dots<kLines, kTokens>(w + s * kLines, records, s * kLines, dots);
-    for (int64_t t = 0; t < kTokens; ++t) {
-      acc[t] = Fma(d[s], ToFloat(dots[t]), acc[t]);
-      acc[t] = Fma(m[s], SetFloat(sums[s * tile_rows + t]), acc[t]);
-    }
+  Codes w[kLines];
+  UnpackCodes<kBits, kScale * kLines>(group, lane, w);
+  I32 dots[kTokens];
+  Dots<kLines, kTokens>(w, records, kScale * kLines, dots);
+  for (int64_t t = 0; t < kTokens; ++t) {
+    acc[t] = Fma(d[kScale], ToFloat(dots[t]), acc[t]);
+    acc[t] = Fma(m[kScale], SetFloat(sums[kScale * tile_rows + t]), acc[t]);
   }
 }
 
@@ -244,11 +246,11 @@ LEM_NOINLINE void MultiplyTile(const IntegerLinearArgs& args, const std::byte* s
             __builtin_prefetch(group + kLanePrefetchBytes + line);
           }
         }
-        Codes w[8];
-        UnpackCodes<CodeBits(kType)>(group, lane, w);
         F32 d[S::kCount], m[S::kCount];
         scales.Get(header, g, lane, d, m);
-        MultiplyGroup<S::kCount, kTokens>(w, d, m, records, sums, tile_rows, acc);
+        ForEachIndex(std::make_integer_sequence<int, S::kCount>(), [&]<int kScale>() LEM_INLINE_LAMBDA {
+          MultiplyGroup<CodeBits(kType), kScale, S::kCount>(group, lane, d, m, records, sums, tile_rows, acc);
+        });
         records += tile_rows * kRecordBytes;
         sums += tile_rows * S::kCount;
       }

@@ -399,7 +399,7 @@ std::shared_ptr<PlannedRequest> LivePlanner::Plan(int32_t model, SequenceId id, 
   info.max_tokens = answer_limit;
   info.placement = PlacementOfEngine(entry);
   info.chosen_by = entry.chooses ? "cost" : "user";
-  if (entry.chooses) {
+  if (entry.chooses && request.pooling == Pooling::kNone) {
     SetPlanningState(entry, nullptr);
     Choose(entry, *planned);
   }

@@ -93,6 +93,14 @@ class FakeService::FakeGeneration : public Generation {
     usage.cached_tokens = 1;
     queue_->Emit(QueuedEvent{});
     if (!Sleep(script.prefill_time)) return CancelledEvent(usage);
+    if (request.pooling != Pooling::kNone) {
+      // Something that tells prompts and poolings apart.
+      queue_->Emit(
+          EmbeddingEvent{{static_cast<float>(request.prompt.front()), static_cast<float>(request.prompt.back()),
+                          static_cast<float>(request.prompt.size()), static_cast<float>(request.pooling)}});
+      return {script.fail_after_tokens.ok() ? FinishReason::kStop : FinishReason::kError, script.fail_after_tokens,
+              usage};
+    }
     if (request.prompt_logprobs) queue_->Emit(PromptLogprobsEvent{PromptLogprobs()});
     for (const int32_t token : script.tokens) {
       if (usage.completion_tokens == request.max_tokens) break;
@@ -138,6 +146,7 @@ FakeService::FakeService() : tokenizer_(MakeByteTokenizer()), chat_template_(Cha
   model_.id = "fake";
   model_.path = "/models/fake.gguf";
   model_.created_unix_s = 1700000000;
+  model_.hidden_size = 4;
   model_.context_length = 512;
   model_.tokenizer = tokenizer_.get();
   model_.chat_template = chat_template_.get();

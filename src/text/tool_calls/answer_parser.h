@@ -45,6 +45,8 @@ class AnswerParser {
   virtual ~AnswerParser() = default;
   // The next piece of the answer.
   virtual AnswerParts Append(std::string_view text) = 0;
+  // What comes next belongs to a call, or to what may turn out to be one.
+  virtual bool in_call() const = 0;
   // The answer is over. cut_off: it did not end by itself (a limit), so a call that has begun stays unfinished.
   enum class Ending { kWhole, kCutOff };
   virtual AnswerParts Finish(Ending ending) = 0;

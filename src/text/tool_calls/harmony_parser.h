@@ -15,6 +15,7 @@ class HarmonyParser final : public AnswerParser {
   explicit HarmonyParser(AnswerParserOptions options) : options_(std::move(options)), sink_(options_) {}
 
   AnswerParts Append(std::string_view text) override;
+  bool in_call() const override { return body_ == Body::kArguments; }
   AnswerParts Finish(Ending ending) override;
 
  private:

@@ -33,6 +33,7 @@ class MarkedParser final : public AnswerParser {
   MarkedParser(const ToolFormat& format, AnswerParserOptions options);
 
   AnswerParts Append(std::string_view text) override;
+  bool in_call() const override { return mode_ >= Mode::kPayload; }
   AnswerParts Finish(Ending ending) override;
 
  private:
