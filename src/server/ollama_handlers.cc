@@ -106,10 +106,11 @@ void OllamaHandlers::AddRoutes(http::Router& router) {
   using http::Responder;
   using http::Response;
   const http::RouteOptions any_body{.body_type = http::BodyType::kAny};
-  const auto list = [this](std::string (*write)(std::span<const ollama::Model>), bool served_only) {
+  const auto list = [this](std::string (*write)(std::span<const ollama::Model>), bool loaded_only) {
     std::vector<ollama::Model> models;
     for (const ModelLibrary::Entry& entry : library_.List()) {
-      if (entry.info || !served_only) models.push_back(Describe(entry));
+      const bool is_loaded = entry.info && entry.info->state == ModelState::kReady;
+      if (is_loaded || !loaded_only) models.push_back(Describe(entry));
     }
     return Response::Json(200, write(models));
   };
@@ -159,6 +160,10 @@ ollama::Model OllamaHandlers::Describe(const ModelLibrary::Entry& entry) {
   model.quantization = info.quantization;
   model.num_parameters = info.num_parameters;
   model.context_length = info.context_length;
+  if (info.expires) {
+    model.expires_unix_s =
+        NowUnixSeconds() + std::chrono::duration_cast<std::chrono::seconds>(*info.expires - Clock::now()).count();
+  }
   if (info.tokenizer == nullptr || info.chat_template == nullptr) return model;
   model.chat_template = info.chat_template->source();
   // Tools work with every model; reasoning and filling in only with those that were trained for it.
@@ -175,16 +180,25 @@ void OllamaHandlers::HandleAnswer(const http::Request& request, const http::Resp
   if (auto refusal = RefuseMediaType(request)) return responder.Send(*std::move(refusal));
   auto wanted = ParseBody(request.body, parse);
   if (!wanted) return responder.Send(Refusal(wanted.error()));
-  auto model = FindReadyModel(context_.service, library_.ServedId(wanted->model));
+  const std::string id = library_.ServedId(wanted->model);
+  if (wanted->kind == ollama::Request::Kind::kUnload) return responder.Send(Unload(id, answer, wanted->model));
+  const GenerationContext context = context_.ForRequest(request);
+  auto model = FindReadyModel(context_.service, id, context.deadline);
   if (!model) return responder.Send(Refusal(model.error()));
-  if (wanted->kind == ollama::Request::Kind::kLoad || wanted->kind == ollama::Request::Kind::kUnload) {
-    // Models stay loaded while the server runs, so that is what there is to say in both cases.
+  if (wanted->keep_alive) (void)context_.service.SetKeepAlive(id, *wanted->keep_alive);
+  if (wanted->kind == ollama::Request::Kind::kLoad) {
     return responder.Send(
         http::Response::Json(200, ollama::WriteLoaded({.answer = answer, .model = wanted->model}, "load")));
   }
   auto setup = SetUp(request, answer, *model, *std::move(wanted));
   if (!setup) return responder.Send(Refusal(setup.error()));
   context_.Answer(*std::move(setup), MakeHttpSink(responder, request.request_id), kOllamaErrors, request);
+}
+
+http::Response OllamaHandlers::Unload(const std::string& id, ollama::Answer answer, const std::string& name) const {
+  const Status unloaded = context_.service.Unload(id);
+  if (!unloaded.ok()) return Refusal({unloaded, "model", "model_not_found"});
+  return http::Response::Json(200, ollama::WriteLoaded({.answer = answer, .model = name}, "unload"));
 }
 
 ParseResult<AnswerSetup> OllamaHandlers::SetUp(const http::Request& request, ollama::Answer answer,

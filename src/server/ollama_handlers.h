@@ -27,6 +27,7 @@ class OllamaHandlers {
                     Parse parse) const;
   ParseResult<AnswerSetup> SetUp(const http::Request& request, ollama::Answer answer, const ModelInfo& model,
                                  ollama::Request wanted) const;
+  http::Response Unload(const std::string& id, ollama::Answer answer, const std::string& name) const;
   http::Response HandleShow(const http::Request& request) const;
   http::Response HandleDelete(const http::Request& request) const;
   void HandlePull(const http::Request& request, const http::Responder& responder);

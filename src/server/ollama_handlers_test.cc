@@ -72,6 +72,11 @@ TEST_F(OllamaTest, RawPromptsAreNotPutIntoATemplate) {
 
 TEST_F(OllamaTest, LoadsAndRefuses) {
   EXPECT_EQ(AskJson("/api/chat", R"({"model":"fake"})").at("done_reason"), "load");
+  EXPECT_EQ(AskJson("/api/generate", R"({"model":"fake","keep_alive":0})").at("done_reason"), "unload");
+  EXPECT_EQ(Parsed(RawClient(port_).Request(Get("/api/ps")).body).at("models").as_array().size(), 0u);
+  EXPECT_EQ(Parsed(RawClient(port_).Request(Get("/api/tags")).body).at("models").as_array().size(), 1u);
+  Error("/api/generate", R"({"model":"nobody","keep_alive":0})", 404);
+  service_.SetState(ModelState::kReady);
   EXPECT_EQ(service_.requests().size(), 0u);
   EXPECT_THAT(Error("/api/chat", R"({"model":"nobody","messages":[{"role":"user","content":"x"}]})", 404),
               HasSubstr("nobody"));

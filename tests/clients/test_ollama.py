@@ -136,6 +136,14 @@ def test_load(llama):
     assert llama.generate(model=MODEL, keep_alive="10m").done_reason == "load"
 
 
+def test_unload_and_come_back(llama):
+    expected = chat(llama).message.content
+    assert llama.generate(model=MODEL, keep_alive=0).done_reason == "unload"
+    assert chat(llama).message.content == expected
+    assert f"{MODEL}:latest" in {running.model for running in llama.ps().models}
+    llama.generate(model=MODEL, keep_alive=-1)
+
+
 @pytest.mark.parametrize(("call", "status", "words"), [
     (lambda llama: llama.chat(model="nobody", messages=SKY), 404, "nobody"),
     (lambda llama: llama.show("nobody"), 404, "nobody"),

@@ -8,7 +8,7 @@
 namespace lem::ollama {
 namespace {
 
-// Models stay loaded; clients want a time all the same.
+// Of models that stay loaded: clients want a time all the same.
 constexpr std::string_view kNeverExpires = "2318-01-01T00:00:00Z";
 
 std::string TimeAsText(int64_t unix_s) { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(unix_s)); }
@@ -61,7 +61,9 @@ std::string WriteLoadedModels(std::span<const Model> models) {
   JsonWriter writer;
   writer.BeginObject().Key("models").BeginArray();
   for (const Model& model : models) {
-    BeginModel(model, writer).Key("expires_at").String(kNeverExpires);
+    BeginModel(model, writer)
+        .Key("expires_at")
+        .String(model.expires_unix_s ? TimeAsText(*model.expires_unix_s) : std::string(kNeverExpires));
     writer.Key("size_vram").UInt(0).Key("context_length").Int(model.context_length).EndObject();
   }
   writer.EndArray().EndObject();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,7 +20,8 @@ struct Model {
   std::string quantization;  // "Q4_1"
   uint64_t num_parameters = 0;
   int32_t context_length = 0;
-  std::string chat_template;  // its text
+  std::optional<int64_t> expires_unix_s;  // when it will be unloaded
+  std::string chat_template;              // its text
   std::vector<std::string> capabilities;
 };
 

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -117,26 +119,46 @@ void ReadThink(JsonFields& fields, Request& request) {
   request.chat.template_arguments["enable_thinking"] = *request.think;
 }
 
-// True if the model shall go at once: 0, "0", "0s".
-bool IsZeroKeepAlive(JsonFields& fields) {
+// Seconds of a duration as Go writes it: "5m", "1h30m", "-1", "0". nullopt: it is none.
+std::optional<double> ParseDuration(std::string_view text) {
+  constexpr std::array<std::pair<std::string_view, double>, 8> kUnits = {
+      {{"ns", 1e-9}, {"us", 1e-6}, {"µs", 1e-6}, {"ms", 1e-3}, {"h", 3600}, {"m", 60}, {"s", 1}, {"", 1}}};
+  const bool is_negative = text.starts_with('-');
+  if (is_negative) text.remove_prefix(1);
+  if (text.empty()) return std::nullopt;
+  double seconds = 0;
+  while (!text.empty()) {
+    double number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
+    if (error != std::errc() || number < 0) return std::nullopt;
+    text.remove_prefix(static_cast<size_t>(end - text.data()));
+    const size_t unit_size = std::min(text.find_first_of("0123456789."), text.size());
+    const auto unit = std::ranges::find(kUnits, text.substr(0, unit_size), &std::pair<std::string_view, double>::first);
+    if (unit == kUnits.end()) return std::nullopt;
+    seconds += number * unit->second;
+    text.remove_prefix(unit_size);
+  }
+  return is_negative ? -seconds : seconds;
+}
+
+std::optional<std::chrono::seconds> ReadKeepAlive(JsonFields& fields) {
   const JsonValue* value = fields.Find("keep_alive");
-  if (value == nullptr) return false;
-  if (value->is_number()) return value->to_number<double>() == 0;
-  const auto* text = value->if_string();
-  if (text == nullptr) {
-    fields.FailType("keep_alive", *value, "seconds, or a duration such as \"5m\"");
-    return false;
+  if (value == nullptr) return std::nullopt;
+  constexpr std::string_view kAllowed = "seconds, or a duration such as \"5m\"; negative: for ever";
+  constexpr double kMaxSeconds = 100.0 * 365 * 24 * 3600;
+  std::optional<double> seconds;
+  if (value->is_number()) {
+    seconds = value->to_number<double>();
+  } else if (const auto* text = value->if_string()) {
+    seconds = ParseDuration(ViewOf(*text));
   }
-  const std::string_view view = ViewOf(*text);
-  const size_t digits = view.find_first_not_of("-0123456789.");
-  constexpr std::array<std::string_view, 9> kUnits = {"ns", "us", "µs", "ms", "s", "m", "h", "", "m0s"};
-  const std::string_view unit = digits == std::string_view::npos ? "" : view.substr(digits);
-  const bool is_compound = !unit.empty() && unit.find_first_of("0123456789") != std::string_view::npos;
-  if (view.empty() || digits == 0 || (!is_compound && std::ranges::find(kUnits, unit) == kUnits.end())) {
-    fields.FailValue("keep_alive", *value, "seconds, or a duration such as \"5m\"");
-    return false;
+  if (!seconds || std::isnan(*seconds)) {
+    fields.FailType("keep_alive", *value, kAllowed);
+    return std::nullopt;
   }
-  return view.find_first_of("123456789") == std::string_view::npos;
+  if (*seconds < 0) return std::chrono::seconds(-1);
+  // A part of a second is not nothing.
+  return std::chrono::seconds(static_cast<int64_t>(std::ceil(std::min(*seconds, kMaxSeconds))));
 }
 
 void RefuseImages(JsonFields& fields) {
@@ -163,7 +185,8 @@ void ReadShared(JsonFields& fields, Request& request) {
   RefuseImages(fields);
   const auto top = fields.Integer("top_logprobs", {0, 20});
   if (fields.Boolean("logprobs").value_or(false)) options.num_logprobs = static_cast<int32_t>(top.value_or(0));
-  if (IsZeroKeepAlive(fields)) request.kind = Request::Kind::kUnload;
+  request.keep_alive = ReadKeepAlive(fields);
+  if (request.keep_alive == std::chrono::seconds(0)) request.kind = Request::Kind::kUnload;
 }
 
 void ReadToolCalls(JsonFields& message, JsonObject& extra) {

@@ -3,6 +3,7 @@
 // Options and fields that are not known are tolerated, as Ollama does it; a known one of the wrong type is refused.
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
 
@@ -22,7 +23,8 @@ struct Request {
   Kind kind = Kind::kLoad;
   std::string model;
   bool stream = true;
-  std::optional<bool> think;  // asked for, or asked not to
+  std::optional<bool> think;                       // asked for, or asked not to
+  std::optional<std::chrono::seconds> keep_alive;  // how long the model stays without requests; negative = for ever
   ChatRequest chat;
   CompletionRequest text;
 };

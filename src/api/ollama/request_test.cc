@@ -52,6 +52,12 @@ TEST(OllamaRequestTest, NoPromptLoadsOrUnloads) {
   for (const char* more : {"300", "\"5m\"", "\"1h30m\"", "-1", "\"24h\"", "\"10ms\""}) {
     EXPECT_EQ(Generate(fmt::format(R"("keep_alive":{})", more))->kind, Kind::kLoad) << more;
   }
+  const std::pair<const char*, int> durations[] = {{"\"5m\"", 300}, {"\"1h30m\"", 5400}, {"\"10ms\"", 1}, {"-1", -1},
+                                                   {"\"-1m\"", -1}, {"2.5", 3},          {"\"90\"", 90}};
+  for (const auto& [text, seconds] : durations) {
+    EXPECT_EQ(Generate(fmt::format(R"("keep_alive":{})", text))->keep_alive, std::chrono::seconds(seconds)) << text;
+  }
+  EXPECT_FALSE(Generate("")->keep_alive.has_value());
   EXPECT_EQ(Chat(R"({"model":"m","messages":[]})")->kind, Kind::kLoad);
   EXPECT_EQ(Generate(R"("prompt":"x","keep_alive":0)")->kind, Kind::kChat);
 }
@@ -110,6 +116,9 @@ TEST(OllamaRequestTest, RefusalsNameTheField) {
       {R"("prompt":"x","stream":"no")", "stream"},
       {R"("prompt":"x","keep_alive":"soon")", "keep_alive"},
       {R"("prompt":"x","keep_alive":{})", "keep_alive"},
+      {R"("prompt":"x","keep_alive":"")", "keep_alive"},
+      {R"("prompt":"x","keep_alive":"5x")", "keep_alive"},
+      {R"("prompt":"x","keep_alive":"m")", "keep_alive"},
       {R"("prompt":"x","template":"{{ .Prompt }}")", "template"},
       {R"("prompt":"x","context":[1])", "context"},
       {R"("prompt":"x","top_logprobs":21)", "top_logprobs"},

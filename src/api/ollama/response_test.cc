@@ -100,12 +100,14 @@ TEST(OllamaModelsTest, WritesModels) {
   EXPECT_EQ(WithTag("a"), "a:latest");
   EXPECT_EQ(WithTag("a:135m"), "a:135m");
   EXPECT_EQ(WithTag("host:80/a"), "host:80/a:latest");
-  const Model model{"a:latest", "ff", 7, 1700000000, "llama", "Q4_1", 135'000'000, 2048, "T", {"completion"}};
+  Model model{"a:latest", "ff", 7, 1700000000, "llama", "Q4_1", 135'000'000, 2048, std::nullopt, "T", {"completion"}};
   const auto tags = ParseJson(WriteTags(std::vector{model}));
   EXPECT_EQ(*tags, *ParseJson(R"({"models":[{"name":"a:latest","model":"a:latest","size":7,"digest":"ff","details":{
       "parent_model":"","format":"gguf","family":"llama","families":["llama"],"parameter_size":"135M",
       "quantization_level":"Q4_1","context_length":2048},"modified_at":"2023-11-14T22:13:20Z"}]})"));
   EXPECT_THAT(WriteLoadedModels(std::vector{model}), HasSubstr(R"("size_vram":0,"context_length":2048)"));
+  model.expires_unix_s = 1700000000;
+  EXPECT_THAT(WriteLoadedModels(std::vector{model}), HasSubstr(R"("expires_at":"2023-11-14T22:13:20Z")"));
   const auto show = ParseJson(WriteShow(model));
   EXPECT_EQ(show->at("model_info").at("llama.context_length"), 2048);
   EXPECT_EQ(show->at("template"), "T");
