@@ -51,6 +51,7 @@ ExprId ExprSet::OpenedNode(ExprId expr, const Horizon& horizon) {
     }
     case Kind::kAlt: {
       std::vector<ExprId> options;
+      options.reserve(node.b);
       for (uint32_t i = 0; i < node.b; ++i) options.push_back(Opened(children_[node.a + i], horizon));
       return Alt(std::move(options));
     }

@@ -162,16 +162,17 @@ std::shared_ptr<const ClassTrie> PlainTrie::FindMade(const PlainClasses& classes
 }
 
 std::shared_ptr<const ClassTrie> PlainTrie::Make(const PlainClasses& classes, Contents contents) const {
-  if (contents == Contents::kAll && usual_->classes().Refines(classes)) return usual_;
+  if (auto trie = Find(classes, contents)) return trie;
   if (contents == Contents::kAll && classes.least.size() > kMaxClasses) return nullptr;
+  // Others find theirs meanwhile; two that want the same at once may both make it.
+  auto made = Copy(classes, contents);
   const std::lock_guard lock(mutex_);
-  if (auto trie = FindMade(classes, contents)) return trie;
-  made_.push_back({classes, contents, Copy(classes, contents)});
+  made_.push_back({classes, contents, made});
   size_t bytes = 0;
   size_t keep = made_.size();
   while (keep > 0 && (bytes += made_[keep - 1].trie->MemoryBytes()) <= kMaxBytes) --keep;
   made_.erase(made_.begin(), made_.begin() + static_cast<std::ptrdiff_t>(std::min(keep, made_.size() - 1)));
-  return made_.back().trie;
+  return made;
 }
 
 std::shared_ptr<const ClassTrie> PlainTrie::Copy(const PlainClasses& classes, Contents contents) const {
