@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "base/cpu_info.h"
+#include "base/integer_math.h"
 #include "base/log.h"
 #include "kernels/kernels.h"
 #include "kernels/ops.h"
@@ -95,9 +96,18 @@ const KernelTable* GetKernelTable(Isa isa) {
 
 IntegerRows MakeIntegerRows(std::byte* buffer, int64_t num_rows, int64_t k, const KernelTable& table) {
   IntegerRows rows;
-  const int64_t num_tiles = std::max<int64_t>(1, (num_rows + table.max_tile_rows - 1) / table.max_tile_rows);
-  rows.tile_rows = std::max<int64_t>(1, (num_rows + num_tiles - 1) / num_tiles);
-  const int64_t padded = num_tiles * rows.tile_rows;
+  // What a division costs, in rows: each tile has those of its height, and the work of unpacking codes.
+  constexpr double kUnpackingRows = 1.5;
+  const auto cost = [&](int64_t num_tiles) {
+    const int64_t height = TileHeightOf(DivideUp(num_rows, num_tiles));
+    const int64_t rest = num_rows % height;
+    return static_cast<double>(num_rows - rest + (rest > 0 ? TileHeightOf(rest) : 0)) +
+           kUnpackingRows * static_cast<double>(DivideUp(num_rows, height));
+  };
+  int64_t num_tiles = std::max<int64_t>(1, DivideUp(num_rows, table.max_tile_rows));
+  if (num_rows > 0 && num_tiles < num_rows && cost(num_tiles + 1) < cost(num_tiles)) ++num_tiles;
+  rows.tile_rows = num_rows > 0 ? TileHeightOf(DivideUp(num_rows, num_tiles)) : 1;
+  const int64_t padded = DivideUp(num_rows, rows.tile_rows) * rows.tile_rows;
   rows.records = buffer;
   rows.sums32 = reinterpret_cast<float*>(buffer + 2 * k * padded);
   rows.sums16 = rows.sums32 + k / 32 * padded;

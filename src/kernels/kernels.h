@@ -109,6 +109,8 @@ struct AttentionArgs {
   int64_t window = 0;    // 0 = all
   float scale = 1.0f;    // multiplies q . k
   float softcap = 0.0f;  // scores become softcap * tanh(score / softcap); 0 = off
+  // The chunk that this thread is given next, for the same head; -1 = not known. Its keys are fetched ahead.
+  int64_t next_chunk = -1;
 };
 
 // Softmax state of one (row, head): max score, sum of exponentials, unnormalised output; laid out as
@@ -179,7 +181,7 @@ inline constexpr int64_t AttentionScratchFloats() {
          kAttentionPanelBlocks * kMaxHeadDim * kKvBlockTokens + 64;
 }
 
-// The rows in `buffer` (64-byte aligned, IntegerRows::BufferBytes long), in tiles of nearly equal height for a table.
+// The rows in `buffer` (64-byte aligned, IntegerRows::BufferBytes long), in tiles of a height that suits a table.
 IntegerRows MakeIntegerRows(std::byte* buffer, int64_t num_rows, int64_t k, const KernelTable& table);
 
 // Null if this build or this processor has no such table.

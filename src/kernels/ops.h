@@ -34,6 +34,15 @@ struct Ops {
 // Rows of activations that the integer products take side by side: measured best. More keep more sums in flight and
 // share the unpacking of a group; then the float sums no longer fit beside them into registers.
 inline constexpr int64_t kAvx512TileRows = 12, kAvx2TileRows = 6, kPortableTileRows = 4;
+// Heights of tiles that the products are compiled for. Other numbers of rows take the next one and keep what they need;
+// all heights would take twice the code and time to compile, for some percent at 5, 7, 9...11 rows.
+inline constexpr int kTileHeights[] = {1, 2, 3, 4, 6, 8, 12};
+constexpr int64_t TileHeightOf(int64_t rows) {
+  for (const int height : kTileHeights) {
+    if (rows <= height) return height;
+  }
+  return rows;
+}
 
 // integer_linear.cc: the one file that the folders avx_vnni/ and avx512_vnni/ have; the rest is that of avx2/ and
 // avx512/.

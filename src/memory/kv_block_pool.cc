@@ -1,5 +1,7 @@
 #include "memory/kv_block_pool.h"
 
+#include <sys/mman.h>
+
 #include "base/check.h"
 #include "base/checked_math.h"
 
@@ -11,6 +13,9 @@ Result<std::unique_ptr<KvBlockPool>> KvBlockPool::Create(MemoryManager& memory, 
   const std::optional<uint64_t> total = CheckedMul(block_bytes, static_cast<uint64_t>(num_blocks));
   if (!total) return ResourceExhausted("a KV cache of {} blocks of {} bytes is too large", num_blocks, block_bytes);
   LEM_ASSIGN_OR_RETURN(Allocation allocation, memory.Allocate(MemoryUse::kKvCache, *total));
+  // A layer's part of a block is some KiB, and the next one lies a block further on: with small pages each needs an
+  // address translation of its own. That it fails costs nothing else.
+  ::madvise(allocation.data(), allocation.bytes(), MADV_HUGEPAGE);
   return std::unique_ptr<KvBlockPool>(new KvBlockPool(std::move(allocation), block_bytes, num_blocks));
 }
 

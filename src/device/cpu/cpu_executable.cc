@@ -14,6 +14,8 @@ namespace {
 constexpr int64_t kMinParallelWork = int64_t{16} * 1024;
 // Tasks for each thread: enough for unequal cores to balance, few enough that claiming stays cheap.
 constexpr int64_t kTasksPerThread = 6;
+// Chunks of attention from which on their states are merged in parallel.
+constexpr int64_t kMinParallelMerges = 16;
 // Up to this many rows the weights, which come from memory, take the time, and tasks are long runs of them; above,
 // tasks of a panel balance better.
 constexpr int64_t kFewRows = 16;
@@ -359,35 +361,51 @@ void CpuExecutable::AttendWholeTiles(const CpuAttention& step) {
   });
 }
 
-// One task a (tile, chunk), for few tiles with long contexts: decode steps. The merge order is the same.
+// Several tasks a tile, each a run of its chunks, for few tiles with long contexts: decode steps. Each chunk keeps a
+// state of its own, so that the merge order is the same.
 void CpuExecutable::AttendChunkByChunk(const CpuAttention& step) {
   const int64_t group = step.num_heads / step.num_kv_heads;
   const int64_t state_floats = AttentionStateFloats(step.head_dim);
   const int64_t slot_floats = kAttentionMaxStates * state_floats;
-  int64_t num_tasks = 0;
-  for (const AttentionTile& tile : tiles_) num_tasks += tile.chunk_end - tile.chunk_begin;
-  const auto needed = static_cast<size_t>(num_tasks * slot_floats);
+  int64_t num_chunks = 0;
+  for (AttentionTile& tile : tiles_) {
+    tile.first_slot = num_chunks;
+    num_chunks += tile.chunk_end - tile.chunk_begin;
+  }
+  const auto needed = static_cast<size_t>(num_chunks * slot_floats);
   if (partial_states_.size() < needed) partial_states_.resize(needed);
+  const int64_t run = std::max<int64_t>(1, num_chunks / (kTasksPerThread * pool_.num_threads()));
+  int64_t num_tasks = 0;
+  for (const AttentionTile& tile : tiles_) num_tasks += DivideUp(tile.chunk_end - tile.chunk_begin, run);
 
   pool_.Run(num_tasks, [&](int64_t task, int thread_idx) {
-    float* slot = partial_states_.data() + task * slot_floats;
     size_t t = 0;
-    for (; task >= tiles_[t].chunk_end - tiles_[t].chunk_begin; ++t)
-      task -= tiles_[t].chunk_end - tiles_[t].chunk_begin;
-    const AttentionTile& tile = tiles_[t];
-    kernels_.attention_chunk(ArgsFor(step, *tile.sequence), tile.kv_head, tile.row_begin, tile.row_end,
-                             tile.chunk_begin + task, slot, scratch(thread_idx));
-  });
-  float* slot = partial_states_.data();
-  for (const AttentionTile& tile : tiles_) {
-    const int64_t num_states = (tile.row_end - tile.row_begin) * group;
-    float* merged = slot;
-    for (int64_t chunk = tile.chunk_begin + 1; chunk < tile.chunk_end; ++chunk) {
-      slot += slot_floats;
-      kernels_.attention_merge(merged, slot, num_states, step.head_dim);
+    for (; task >= DivideUp(tiles_[t].chunk_end - tiles_[t].chunk_begin, run); ++t) {
+      task -= DivideUp(tiles_[t].chunk_end - tiles_[t].chunk_begin, run);
     }
-    slot += slot_floats;
+    const AttentionTile& tile = tiles_[t];
+    AttentionArgs args = ArgsFor(step, *tile.sequence);
+    const int64_t begin = tile.chunk_begin + task * run, end = std::min(tile.chunk_end, begin + run);
+    for (int64_t chunk = begin; chunk < end; ++chunk) {
+      args.next_chunk = chunk + 1 < end ? chunk + 1 : -1;
+      float* slot = partial_states_.data() + (tile.first_slot + chunk - tile.chunk_begin) * slot_floats;
+      kernels_.attention_chunk(args, tile.kv_head, tile.row_begin, tile.row_end, chunk, slot, scratch(thread_idx));
+    }
+  });
+  const auto merge = [&](int64_t t, int) {
+    const AttentionTile& tile = tiles_[static_cast<size_t>(t)];
+    const int64_t num_states = (tile.row_end - tile.row_begin) * group;
+    float* merged = partial_states_.data() + tile.first_slot * slot_floats;
+    for (int64_t i = 1; i < tile.chunk_end - tile.chunk_begin; ++i) {
+      kernels_.attention_merge(merged, merged + i * slot_floats, num_states, step.head_dim);
+    }
     FinishTile(step, tile, merged);
+  };
+  // A merge takes about 0.1 us, a fork/join half a microsecond.
+  if (num_chunks >= kMinParallelMerges) {
+    pool_.Run(static_cast<int64_t>(tiles_.size()), merge);
+  } else {
+    for (int64_t t = 0; t < static_cast<int64_t>(tiles_.size()); ++t) merge(t, 0);
   }
 }
 

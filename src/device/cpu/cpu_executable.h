@@ -23,6 +23,7 @@ class CpuExecutable : public Executable {
     int64_t kv_head = 0;
     int64_t row_begin = 0, row_end = 0;      // within the sequence's rows
     int64_t chunk_begin = 0, chunk_end = 0;  // that any of the rows sees
+    int64_t first_slot = 0;                  // of the chunks' states, where each has one
   };
 
   void Prepare(const Bindings& bindings);

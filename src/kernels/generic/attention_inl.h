@@ -14,6 +14,7 @@
 // few blocks widened to float32 once for all states. Both form the same chains.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <utility>
@@ -68,17 +69,23 @@ LEM_INLINE KeyRange VisibleKeys(const AttentionArgs& args, int64_t chunk_idx, in
   return {args.window > 0 ? ClampToChunk(origin + first + 1 - args.window) : 0, ClampToChunk(origin + last + 1)};
 }
 
-// Keys and values where they are stored; the next blocks are fetched ahead.
+// Keys and values where they are stored. Memory answers after the time of hundreds of products, so all is fetched
+// ahead: a block's values while its keys are multiplied, the next call's keys while values are.
 struct StoredBlocks {
   const HeadView& head;
-  int64_t first_block;  // of the chunk, in the block table
-  int64_t end_block;    // of what is read, counted from the chunk's start
+  int64_t first_block;                       // of the chunk, in the block table
+  int64_t end_block;                         // of what is read, counted from the chunk's start
+  int64_t next_first_block, next_end_block;  // of what the next call reads; empty if that is not known
 
   using Element = uint16_t;
   static constexpr bool kFetchAhead = true;
   const uint16_t* Keys(int64_t b) const { return head.Keys(first_block + b); }
   const uint16_t* Values(int64_t b) const { return head.Values(first_block + b); }
-  int64_t Next(int64_t b) const { return b < end_block ? b : end_block - 1; }
+  const uint16_t* KeysAfter(int64_t b) const { return Keys(b < end_block ? b : end_block - 1); }
+  const uint16_t* KeysOfNextCall(int64_t b) const {
+    const int64_t block = next_first_block + b;
+    return block < next_end_block ? head.Keys(block) : Values(b);
+  }
 };
 LEM_INLINE F32x16 LoadElements(const uint16_t* p) { return LoadHalf(p); }
 
@@ -92,7 +99,8 @@ struct PanelBlocks {
   static constexpr bool kFetchAhead = false;
   const float* Keys(int64_t b) const { return panel + (b - begin_block) * block_floats; }
   const float* Values(int64_t b) const { return Keys(b); }
-  int64_t Next(int64_t b) const { return b; }
+  const float* KeysAfter(int64_t b) const { return Keys(b); }
+  const float* KeysOfNextCall(int64_t b) const { return Keys(b); }
 };
 LEM_INLINE F32x16 LoadElements(const float* p) { return Load(p); }
 
@@ -118,24 +126,33 @@ template <int kStates, int kBlocks, typename Blocks>
 LEM_INLINE void ScoreBlocks(const Blocks& blocks, int64_t head_dim, const float* q, int64_t block, float* scores) {
   const typename Blocks::Element* keys[kBlocks];
   const typename Blocks::Element* next[kBlocks];
+  const typename Blocks::Element* values[kBlocks];  // as large as the keys
   for (int b = 0; b < kBlocks; ++b) {
     keys[b] = blocks.Keys(block + b);
-    next[b] = blocks.Keys(blocks.Next(block + kBlocks + b));
+    next[b] = blocks.KeysAfter(block + kBlocks + b);
+    values[b] = blocks.Values(block + b);
   }
   F32x16 acc[kStates][kBlocks];
   for (int s = 0; s < kStates; ++s) {
     for (int b = 0; b < kBlocks; ++b) acc[s][b] = Zero();
   }
-  for (int64_t d = 0; d < head_dim; ++d) {
+  const auto add = [&](int64_t d) LEM_INLINE_LAMBDA {
     F32x16 key[kBlocks];
-    for (int b = 0; b < kBlocks; ++b) {
-      if constexpr (Blocks::kFetchAhead) __builtin_prefetch(next[b] + d * kKvBlockTokens);
-      key[b] = LoadElements(keys[b] + d * kKvBlockTokens);
-    }
+    for (int b = 0; b < kBlocks; ++b) key[b] = LoadElements(keys[b] + d * kKvBlockTokens);
     for (int s = 0; s < kStates; ++s) {
       const F32x16 query = Set(q[s * kQueryStride + d]);
       for (int b = 0; b < kBlocks; ++b) acc[s][b] = Fma(query, key[b], acc[s][b]);
     }
+  };
+  for (int64_t d = 0; d < head_dim; d += 2) {
+    if constexpr (Blocks::kFetchAhead) {
+      for (int b = 0; b < kBlocks; ++b) {
+        __builtin_prefetch(next[b] + d * kKvBlockTokens);
+        __builtin_prefetch(values[b] + d * kKvBlockTokens);
+      }
+    }
+    add(d);
+    add(d + 1);
   }
   for (int s = 0; s < kStates; ++s) {
     for (int b = 0; b < kBlocks; ++b) Store(scores + s * kAttentionChunk + b * kKvBlockTokens, acc[s][b]);
@@ -165,7 +182,7 @@ void ValueTile(const Blocks& blocks, int64_t head_dim, const float* p, KeyRange 
   const int64_t end_block = range.end_block();
   for (int64_t b = range.first_block(); b < end_block; ++b) {
     const typename Blocks::Element* values = blocks.Values(b) + d;
-    const typename Blocks::Element* next = blocks.Values(blocks.Next(b + 1)) + d;
+    const typename Blocks::Element* next = blocks.KeysOfNextCall(b) + d;  // as large as the values
     const int64_t begin = b * kKvBlockTokens < range.begin ? range.begin : b * kKvBlockTokens;
     const int64_t end = (b + 1) * kKvBlockTokens < range.end ? (b + 1) * kKvBlockTokens : range.end;
     for (int64_t key = begin; key < end; ++key) {
@@ -258,6 +275,8 @@ struct StateSpan {
   const float* Query(int64_t i) const {
     return args.q + (row_begin + i / group) * args.q_stride + (kv_head * group + i % group) * args.kv.head_dim;
   }
+  // That hold keys.
+  int64_t num_blocks() const { return (args.first_position + args.num_rows - 1) / kKvBlockTokens + 1; }
   KeyRange Keys(int64_t first, int64_t last) const {
     return VisibleKeys(args, chunk_idx, row_begin + first / group, row_begin + last / group);
   }
@@ -298,7 +317,11 @@ struct ChunkWork {
   template <typename Stored, typename Body>
   LEM_INLINE void ForBlocks(Stored stored, Body&& body) const {
     const int64_t begin = all.first_block(), end = all.end_block();
-    if (!panels()) return body(StoredBlocks{head, first_block(), end}, begin, end);
+    if (!panels()) {
+      const int64_t next = states.args.next_chunk * kChunkBlocks;
+      const int64_t next_end = states.args.next_chunk < 0 ? next : std::min(next + kChunkBlocks, states.num_blocks());
+      return body(StoredBlocks{head, first_block(), end, next, next_end}, begin, end);
+    }
     const int64_t block_floats = head_dim() * kKvBlockTokens, most = PanelBlockCount(head_dim());
     for (int64_t b = begin; b < end; b += most) {
       const int64_t panel_end = b + most < end ? b + most : end;

@@ -9,6 +9,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <utility>
 
 #include "kernels/generic/inline.h"
@@ -215,7 +216,8 @@ LEM_INLINE void StoreOutputs(const IntegerLinearArgs& args, int64_t token, int64
   for (int64_t i = 0; i < args.n - n; ++i) out[i] = args.bias != nullptr ? values[i] + args.bias[n + i] : values[i];
 }
 
-// A strip times one tile.
+// A strip times one tile. The last one may have fewer rows than kTokens: then what is in the others' place is
+// multiplied, too, and dropped.
 template <DType kType, int kTokens>
 LEM_NOINLINE void MultiplyTile(const IntegerLinearArgs& args, const std::byte* strip, int64_t n, int64_t tile) {
   constexpr LaneFormat kFormat = LaneFormatOf(kType);
@@ -255,8 +257,20 @@ LEM_NOINLINE void MultiplyTile(const IntegerLinearArgs& args, const std::byte* s
         sums += tile_rows * S::kCount;
       }
     }
-    for (int64_t t = 0; t < kTokens; ++t) StoreOutputs(args, tile * tile_rows + t, n + lane, acc[t]);
+    const int64_t left = args.in.num_rows - tile * tile_rows;
+    for (int64_t t = 0; t < kTokens; ++t) {
+      if (t < left) StoreOutputs(args, tile * tile_rows + t, n + lane, acc[t]);
+    }
   }
+}
+
+template <DType kType, int kIndex>
+LEM_INLINE bool MultiplyTileOfHeight(int64_t height, const IntegerLinearArgs& args, const std::byte* strip, int64_t n,
+                                     int64_t tile) {
+  if constexpr (kTileHeights[kIndex] <= kMaxTokens) {
+    if (height == kTileHeights[kIndex]) MultiplyTile<kType, kTileHeights[kIndex]>(args, strip, n, tile);
+  }
+  return height == kTileHeights[kIndex];
 }
 
 template <DType kType, int... kIndexes>
@@ -264,8 +278,9 @@ LEM_INLINE void MultiplyStrip(const IntegerLinearArgs& args, const std::byte* st
                               std::integer_sequence<int, kIndexes...>) {
   const int64_t tile_rows = args.in.tile_rows;
   for (int64_t tile = 0; tile * tile_rows < args.in.num_rows; ++tile) {
-    const int64_t left = args.in.num_rows - tile * tile_rows, rows = left < tile_rows ? left : tile_rows;
-    (void)((rows == kIndexes + 1 && (MultiplyTile<kType, kIndexes + 1>(args, strip, n, tile), true)) || ...);
+    const int64_t left = args.in.num_rows - tile * tile_rows;
+    const int64_t height = TileHeightOf(left < tile_rows ? left : tile_rows);
+    (void)(MultiplyTileOfHeight<kType, kIndexes>(height, args, strip, n, tile) || ...);
   }
 }
 
@@ -280,7 +295,7 @@ void LinearOf(const IntegerLinearArgs& args, int64_t n_begin, int64_t n_end, flo
                     args.n - n < kLaneRows ? args.n - n : kLaneRows, args.in.k, packed);
       strip = packed;
     }
-    MultiplyStrip<kType>(args, strip, n, std::make_integer_sequence<int, kMaxTokens>());
+    MultiplyStrip<kType>(args, strip, n, std::make_integer_sequence<int, std::size(kTileHeights)>());
   }
 }
 
