@@ -129,6 +129,7 @@ Result<ModelPool::Lease> ModelPool::Use(const std::string& id) {
   }
   ++slot.num_leases;
   slot.is_fresh = false;
+  slot.unload_asked = false;  // who asks for it now wants it to stay
   return Lease(this, &slot);
 }
 

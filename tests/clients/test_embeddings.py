@@ -34,7 +34,7 @@ def test_base64_is_the_same(client):
     plain = client.embeddings.create(model=MODEL, input="hello", encoding_format="float").data[0].embedding
     # Without a format the client asks for base64 and decodes it.
     assert client.embeddings.create(model=MODEL, input="hello").data[0].embedding == pytest.approx(plain)
-    raw = client.embeddings.with_raw_response.create(model=MODEL, input="hello", encoding_format="base64").json()
+    raw = json.loads(client.embeddings.with_raw_response.create(model=MODEL, input="hello", encoding_format="base64").text)
     packed = base64.b64decode(raw["data"][0]["embedding"])
     assert list(struct.unpack(f"<{len(packed) // 4}f", packed)) == pytest.approx(plain)
 
