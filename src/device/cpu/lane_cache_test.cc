@@ -43,6 +43,7 @@ class LaneCacheTest : public testing::Test {
     LaneWeights weights(*memory, 2, folder_);
     std::vector<std::vector<std::byte>> seen;
     const auto matrices = weights.Get(table_, handles_);
+    seen.reserve(matrices.size());
     for (const auto& matrix : matrices) {
       seen.emplace_back(matrix->data, matrix->data + LaneBytes(desc_.dtype, desc_.rows, desc_.cols));
     }

@@ -177,7 +177,7 @@ void ValueTile(const Blocks& blocks, int64_t head_dim, const float* p, KeyRange 
                float* out, int64_t out_stride) {
   F32x16 acc[kStates][kGroups];
   for (int s = 0; s < kStates; ++s) {
-    for (int g = 0; g < kGroups; ++g) acc[s][g] = resume ? Load(out + s * out_stride + 16 * g) : Zero();
+    for (int g = 0; g < kGroups; ++g) acc[s][g] = resume ? Load(out + s * out_stride + int64_t{16} * g) : Zero();
   }
   const int64_t end_block = range.end_block();
   for (int64_t b = range.first_block(); b < end_block; ++b) {
@@ -199,7 +199,7 @@ void ValueTile(const Blocks& blocks, int64_t head_dim, const float* p, KeyRange 
     }
   }
   for (int s = 0; s < kStates; ++s) {
-    for (int g = 0; g < kGroups; ++g) Store(out + s * out_stride + 16 * g, acc[s][g]);
+    for (int g = 0; g < kGroups; ++g) Store(out + s * out_stride + int64_t{16} * g, acc[s][g]);
   }
 }
 
@@ -223,7 +223,7 @@ LEM_INLINE void ValueTileOf(int64_t num_states, const Blocks& blocks, int64_t he
 template <typename Blocks, int... kIndexes>
 LEM_INLINE void ValueTiles(int64_t num_states, const Blocks& blocks, int64_t head_dim, const float* p, KeyRange range,
                            bool resume, float* out, int64_t out_stride, std::integer_sequence<int, kIndexes...>) {
-  for (int64_t d = 0; d < head_dim; d += 16 * kValueGroups) {
+  for (int64_t d = 0; d < head_dim; d += int64_t{16} * kValueGroups) {
     const int64_t groups = (head_dim - d) / 16 < kValueGroups ? (head_dim - d) / 16 : kValueGroups;
     (void)((groups == kIndexes + 1 &&
             (ValueTileOf<kIndexes + 1>(num_states, blocks, head_dim, p, range, resume, d, out + d, out_stride,
