@@ -35,6 +35,9 @@ inline constexpr uint32_t kNoMax = UINT32_MAX;
 struct ByteClasses {
   uint8_t class_of[256] = {};
   std::vector<uint8_t> least;  // of each class
+
+  // As few as tell every set from the others.
+  static ByteClasses Of(std::span<const ByteSet> sets);
 };
 
 // A decimal magnitude: digits before and after the point, without zeros at the outer ends; "0" is {"0", ""}.

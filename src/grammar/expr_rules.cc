@@ -1,10 +1,39 @@
 // Questions about whole grammars: byte classes, rules that match nothing, rules that call themselves first.
 #include <algorithm>
-#include <map>
+#include <array>
 
 #include "grammar/expr.h"
 
 namespace lem {
+
+namespace {
+
+// What numbers with bounds and multiples tell apart.
+void AddDigits(std::vector<ByteSet>& sets) {
+  for (uint8_t byte = '0'; byte <= '9'; ++byte) sets.push_back(ByteSet::Of(byte));
+  sets.push_back(ByteSet::Of('.'));
+}
+
+}  // namespace
+
+ByteClasses ByteClasses::Of(std::span<const ByteSet> sets) {
+  ByteClasses classes;
+  unsigned num_classes = 1;
+  for (const ByteSet& set : sets) {
+    if (num_classes == 256) break;
+    std::array<std::array<uint16_t, 2>, 256> renamed{};  // by class and whether it is in the set; + 1
+    unsigned next = 0;
+    for (unsigned byte = 0; byte < 256; ++byte) {
+      uint16_t& name = renamed[classes.class_of[byte]][set.Has(static_cast<uint8_t>(byte)) ? 1 : 0];
+      if (name == 0) name = static_cast<uint16_t>(++next);
+      classes.class_of[byte] = static_cast<uint8_t>(name - 1);
+    }
+    num_classes = next;
+  }
+  classes.least.resize(num_classes);
+  for (unsigned byte = 256; byte-- > 0;) classes.least[classes.class_of[byte]] = static_cast<uint8_t>(byte);
+  return classes;
+}
 
 std::vector<ByteSet> ExprSet::SetsBefore(ExprId expr, const ByteSet& stops, std::span<const ExprId> rules) const {
   std::vector<ByteSet> sets;
@@ -46,10 +75,7 @@ std::vector<ByteSet> ExprSet::SetsBefore(ExprId expr, const ByteSet& stops, std:
         break;
     }
   }
-  if (digits) {
-    for (uint8_t byte = '0'; byte <= '9'; ++byte) sets.push_back(ByteSet::Of(byte));
-    sets.push_back(ByteSet::Of('.'));
-  }
+  if (digits) AddDigits(sets);
   return sets;
 }
 
@@ -88,29 +114,12 @@ ByteClasses ExprSet::Classes(std::span<const ExprId> exprs) {
         break;
     }
   }
-  ByteClasses classes;
-  unsigned num_classes = 1;
-  const auto refine = [&](const ByteSet& set) {
-    std::map<std::pair<unsigned, bool>, uint8_t> renamed;
-    unsigned next = 0;
-    for (unsigned byte = 0; byte < 256; ++byte) {
-      const auto [at, added] = renamed.try_emplace({classes.class_of[byte], set.Has(static_cast<uint8_t>(byte))},
-                                                   static_cast<uint8_t>(next));
-      if (added) ++next;
-      classes.class_of[byte] = at->second;
-    }
-    num_classes = next;
-  };
-  for (size_t i = 0; i < used.size() && num_classes < 256; ++i) {
-    if (used[i]) refine(sets_[i]);
+  std::vector<ByteSet> sets;
+  for (size_t i = 0; i < used.size(); ++i) {
+    if (used[i]) sets.push_back(sets_[i]);
   }
-  if (digits) {
-    for (uint8_t byte = '0'; byte <= '9'; ++byte) refine(ByteSet::Of(byte));
-    refine(ByteSet::Of('.'));
-  }
-  classes.least.resize(num_classes);
-  for (unsigned byte = 256; byte-- > 0;) classes.least[classes.class_of[byte]] = static_cast<uint8_t>(byte);
-  return classes;
+  if (digits) AddDigits(sets);
+  return ByteClasses::Of(sets);
 }
 
 ExprId ExprSet::WithoutRules(ExprId expr, const std::vector<bool>& dead, std::unordered_map<ExprId, ExprId>& memo) {

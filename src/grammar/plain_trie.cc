@@ -94,24 +94,17 @@ const ByteSet& PlainAscii() {
 }
 
 PlainClasses PlainClasses::Of(std::span<const ByteSet> sets) {
+  const ByteClasses all = ByteClasses::Of(sets);
   PlainClasses classes;
-  unsigned num_classes = 1;
-  for (const ByteSet& set : sets) {
-    std::array<std::array<uint8_t, 2>, 128> renamed{};  // + 1
-    unsigned next = 0;
-    for (unsigned byte = 0x20; byte < 0x80; ++byte) {
-      if (!PlainAscii().Has(static_cast<uint8_t>(byte))) continue;
-      uint8_t& name = renamed[classes.class_of[byte]][set.Has(static_cast<uint8_t>(byte)) ? 1 : 0];
-      if (name == 0) name = static_cast<uint8_t>(++next);
-      classes.class_of[byte] = static_cast<uint8_t>(name - 1);
+  std::vector<int> renamed(all.least.size(), -1);
+  for (uint8_t byte = 0x20; byte < 0x80; ++byte) {
+    if (!PlainAscii().Has(byte)) continue;
+    int& name = renamed[all.class_of[byte]];
+    if (name < 0) {
+      name = static_cast<int>(classes.least.size());
+      classes.least.push_back(byte);
     }
-    num_classes = next;
-  }
-  classes.least.resize(num_classes);
-  for (unsigned byte = 0x80; byte-- > 0x20;) {
-    if (PlainAscii().Has(static_cast<uint8_t>(byte))) {
-      classes.least[classes.class_of[byte]] = static_cast<uint8_t>(byte);
-    }
+    classes.class_of[byte] = static_cast<uint8_t>(name);
   }
   return classes;
 }
