@@ -13,6 +13,7 @@
 #include "base/duration.h"
 #include "base/integer_math.h"
 #include "base/log.h"
+#include "engine/engine_sequence.h"
 
 namespace lem {
 namespace {
@@ -27,40 +28,6 @@ constexpr int64_t kMaxForced = 64;
 constexpr int64_t kMaxGuesses = 8;
 
 }  // namespace
-
-struct Engine::Sequence {
-  SequenceId id = 0;
-  std::shared_ptr<const GenerateRequest> request;
-  std::shared_ptr<EventSink> sink;
-  std::vector<BlockId> blocks;  // block table, for the positions that were computed so far
-  std::shared_ptr<Route> route;
-  Sampler sampler;
-  std::unique_ptr<Constraint> constraint;  // null: the answer is free
-  Status error;                            // why it ended with kError
-  int64_t answer_limit = 0;
-  int32_t handovers = 0;           // to a route of other numerics
-  int64_t num_guessed_right = 0;   // tokens of the answer
-  int64_t num_cached = 0;          // first positions, taken from the cache
-  std::string cache_space;         // of its keys and values; empty: they are nothing to remember
-  int64_t num_computed = 0;        // positions whose KV exists
-  std::vector<int32_t> generated;  // the last one is not computed yet, nor are those that were forced before it
-  std::vector<TokenEvent> prompt_logprobs;
-  std::vector<double> pooled;        // [hidden_size] so far
-  std::unique_ptr<Drafter> drafter;  // null: nothing is guessed
-  Clock::time_point started = Clock::now();
-  Clock::time_point prefill_done{};
-
-  int64_t prompt_size() const { return static_cast<int64_t>(request->prompt.size()); }
-  bool in_prompt() const { return num_computed < prompt_size(); }
-  int64_t num_known() const { return prompt_size() + static_cast<int64_t>(generated.size()); }
-  bool prompt_is_done() const { return prefill_done != Clock::time_point{}; }
-  bool is_embedding() const { return request->pooling != Pooling::kNone; }
-  bool wants_all_outputs() const { return request->prompt_logprobs && in_prompt() && !prompt_is_done(); }
-  int32_t token_at(int64_t position) const {
-    return position < prompt_size() ? request->prompt[static_cast<size_t>(position)]
-                                    : generated[static_cast<size_t>(position - prompt_size())];
-  }
-};
 
 Engine::Engine(const Model& model, const DeviceRegistry& devices, MemoryManager& memory, const KernelTable& kernels,
                const EngineOptions& options)
@@ -255,48 +222,6 @@ std::string CacheSpaceOf(const Route& route, const GenerateRequest& request) {
 }
 
 }  // namespace
-
-// --- prefixes on disk ---
-
-// Of another layout of blocks, or another way to round, keys and values are of no use; the latter is part of the space.
-std::string Engine::PrefixFingerprint() const {
-  return fmt::format("{} layers {} heads {} width {} block {}", options_.prefix_fingerprint, model_.graph.kv.num_layers,
-                     model_.graph.kv.num_kv_heads, model_.graph.kv.head_dim, kKvBlockTokens);
-}
-
-void Engine::OpenPrefixes() {
-  if (options_.prefix_file.empty() || kv_residency_ != nullptr) return;
-  Result<PrefixStore> store = PrefixStore::Open(options_.prefix_file, PrefixFingerprint(), kv_layout_.block_bytes);
-  if (!store.ok()) {
-    if (store.status().code() != StatusCode::kNotFound) LogWarning("{}", store.status().message());
-    return;
-  }
-  prefix_store_ = std::move(*store);
-  prefix_cache_->AddStored(prefix_store_->prefixes(), [this](int64_t idx) -> std::optional<BlockId> {
-    const auto bytes = prefix_store_->Block(static_cast<size_t>(idx));
-    if (!bytes) return std::nullopt;
-    std::optional<BlockId> block = pool_->Allocate();
-    if (!block && prefix_cache_->EvictOne()) block = pool_->Allocate();
-    if (block) {
-      std::ranges::copy(*bytes, pool_->base() + static_cast<size_t>(*block) * pool_->block_bytes());
-    }
-    return block;
-  });
-}
-
-// What is in memory; what was on disk and nobody came back to is not kept for ever.
-void Engine::SavePrefixes() const {
-  if (options_.prefix_file.empty() || prefix_cache_ == nullptr || kv_residency_ != nullptr) return;
-  const PrefixCache::Exported exported =
-      prefix_cache_->Export(static_cast<size_t>(options_.prefix_file_bytes / kv_layout_.block_bytes));
-  if (exported.blocks.empty()) return;
-  std::vector<std::span<const std::byte>> blocks;
-  for (const BlockId block : exported.blocks) {
-    blocks.emplace_back(pool_->base() + static_cast<size_t>(block) * pool_->block_bytes(), kv_layout_.block_bytes);
-  }
-  const Status written = PrefixStore::Write(options_.prefix_file, PrefixFingerprint(), exported.prefixes, blocks);
-  if (!written.ok()) LogWarning("keys and values are not kept: {}", written.message());
-}
 
 // The scheduler counted idle blocks as free.
 BlockId Engine::NewBlock() {
@@ -612,166 +537,6 @@ void Engine::HandleBatch(const Batch& batch, StepOutcome& outcome) {
     outcome.finished.push_back({row.id, *reason, UsageOf(row.id), std::move(sequence.error)});
     Remove(row.id);
   }
-}
-
-// --- lost devices ---
-
-// Repeats a batch that failed, without the devices that were lost.
-Status Engine::Recover(Batch& batch) {
-  Status status = std::move(batch.status);
-  for (;;) {
-    // Another batch of this step may have left the device already.
-    const std::shared_ptr<Route>& route = sequences_.at(batch.rows.front().id)->route;
-    if (route == batch.route) LEM_TRY(LeaveLostDevices(status));
-    batch.route = sequences_.at(batch.rows.front().id)->route;
-    if (batch.route == nullptr) return Unavailable("a device was lost and the model could not be placed without it");
-    status = batch.route->executor(batch.phase).Run(BindingsOf(batch), kv_residency_.get());
-    if (status.ok()) return OkStatus();
-  }
-}
-
-// Moves the work of devices that were lost to the CPU. Keys and values that were in their memory are computed anew, in
-// the numerics of the CPU. Returns `cause` if no device was lost.
-Status Engine::LeaveLostDevices(const Status& cause) {
-  std::vector<Device*> lost;
-  std::vector<SpaceId> lost_spaces;
-  for (const auto& device : devices_.devices()) {
-    if (device->health().ok()) continue;
-    lost.push_back(device.get());
-    lost_spaces.push_back(devices_.SpaceOf(*device));
-  }
-  const auto uses_lost = [&](const Route& route) {
-    return std::ranges::any_of(route.placed().devices(),
-                               [&](Device* device) { return std::ranges::find(lost, device) != lost.end(); });
-  };
-  std::vector<Sequence*> moved;
-  std::vector<const Sequence*> to_replay;
-  for (const auto& [id, sequence] : sequences_) {
-    if (sequence->route == nullptr || !uses_lost(*sequence->route)) continue;
-    LEM_ASSIGN_OR_RETURN(const bool complete, BringKvToHost(*sequence, lost_spaces));
-    moved.push_back(sequence.get());
-    if (!complete) to_replay.push_back(sequence.get());
-  }
-  if (moved.empty()) return cause;
-  for (Device* device : lost) {
-    LogError("device {} is lost ({}): its work goes on on the CPU, {} sequences are under way", device->caps().id,
-             device->health().message(), moved.size());
-  }
-  routes_.CloseLost();
-  if (kv_residency_ != nullptr) {
-    for (const SpaceId space : lost_spaces) {
-      if (space != kHostSpace) kv_residency_->DropSpace(space);
-    }
-  }
-  if (prefix_cache_ != nullptr) prefix_cache_->Clear();  // some of it may have been in a lost memory only
-  std::map<const Route*, std::shared_ptr<Route>> heirs;
-  const auto heir_of = [&](const std::shared_ptr<Route>& route) -> Result<std::shared_ptr<Route>> {
-    std::shared_ptr<Route>& heir = heirs[route.get()];
-    if (heir != nullptr) return heir;
-    Placement placement = route->placed().placement();
-    for (const Device* device : lost) placement = placement.Without(device->caps().id, "cpu");
-    heir = routes_.Find(FormatPlacement(placement));
-    if (heir != nullptr) return heir;
-    LEM_ASSIGN_OR_RETURN(auto placed, routes_.Place(placement));
-    LEM_ASSIGN_OR_RETURN(heir, routes_.Open(std::move(placed)));
-    return heir;
-  };
-  for (Sequence* sequence : moved) {
-    const std::shared_ptr<Route> before = std::exchange(sequence->route, nullptr);
-    sequence->cache_space.clear();
-    LEM_ASSIGN_OR_RETURN(sequence->route, heir_of(before));
-  }
-  if (route_ != nullptr && uses_lost(*route_)) {
-    const std::shared_ptr<Route> before = std::exchange(route_, nullptr);
-    LEM_ASSIGN_OR_RETURN(route_, heir_of(before));
-  }
-  for (const Sequence* sequence : to_replay) LEM_TRY(Replay(*sequence));
-  return OkStatus();
-}
-
-// False if something was only in a lost memory.
-Result<bool> Engine::BringKvToHost(const Sequence& sequence, const std::vector<SpaceId>& lost_spaces) {
-  if (kv_residency_ == nullptr) return true;
-  const auto num_blocks = static_cast<size_t>(DivideUp(sequence.num_computed, kKvBlockTokens));
-  for (size_t i = 0; i < num_blocks; ++i) {
-    for (int32_t layer = 0; layer < model_.graph.kv.num_layers; ++layer) {
-      const BlockId block = sequence.blocks[i];
-      const bool is_lost = std::ranges::any_of(lost_spaces, [&](SpaceId space) {
-        return space != kHostSpace && kv_residency_->IsOnlyIn(block, layer, space);
-      });
-      if (is_lost) return false;
-      LEM_TRY(kv_residency_->Bring(block, layer, kHostSpace));
-    }
-  }
-  return true;
-}
-
-// Computes the keys and values of a sequence from its tokens again.
-Status Engine::Replay(const Sequence& sequence) {
-  for (int64_t position = 0; position < sequence.num_computed;) {
-    const int64_t count = std::min(options_.max_step_tokens, sequence.num_computed - position);
-    std::vector<int32_t> tokens;
-    tokens.reserve(static_cast<size_t>(count));
-    for (int64_t i = 0; i < count; ++i) tokens.push_back(sequence.token_at(position + i));
-    const SequenceRows rows[] = {{0, count, position, sequence.blocks}};
-    Bindings bindings;
-    bindings.tokens = tokens;
-    bindings.sequences = rows;
-    bindings.kv_base = pool_->base();
-    bindings.kv_block_bytes = pool_->block_bytes();
-    LEM_TRY(sequence.route->executor(Phase::kPrefill).Run(bindings, kv_residency_.get()));
-    position += count;
-  }
-  return OkStatus();
-}
-
-// --- embeddings ---
-
-bool Engine::WantsOutput(const Sequence& sequence, int64_t position) {
-  switch (sequence.request->pooling) {
-    case Pooling::kMean:
-      return true;
-    case Pooling::kFirst:
-      return position == 0;
-    case Pooling::kLast:
-      return position + 1 == sequence.prompt_size();
-    case Pooling::kNone:
-      break;
-  }
-  return false;
-}
-
-Result<std::shared_ptr<Route>> Engine::HiddenRoute() {
-  if (hidden_route_ != nullptr) return hidden_route_;
-  if (hidden_routes_ == nullptr) {
-    hidden_graph_ = WithoutHead(model_.graph);
-    hidden_routes_ = std::make_unique<RouteTable>(BoundGraph{&hidden_graph_, model_.bound_weights, &model_.weights},
-                                                  devices_, memory_);
-    hidden_routes_->SetSteps(*pool_, options_.max_step_tokens, options_.max_step_tokens);
-  }
-  LEM_ASSIGN_OR_RETURN(auto placed, hidden_routes_->Place(PlacementOnCpu()));
-  LEM_ASSIGN_OR_RETURN(hidden_route_, hidden_routes_->Open(std::move(placed)));
-  return hidden_route_;
-}
-
-// Sums run over rising positions, so that they do not depend on how the prompt was cut.
-std::optional<FinishReason> Engine::HandleHiddenStates(Sequence& sequence, int64_t num_tokens, const float* states) {
-  const auto width = static_cast<size_t>(hidden_graph_.vocab_size);
-  sequence.pooled.resize(width);
-  for (int64_t i = 0; i < num_tokens; ++i) {
-    if (!WantsOutput(sequence, sequence.num_computed + i)) continue;
-    for (size_t c = 0; c < width; ++c) sequence.pooled[c] += static_cast<double>(states[c]);
-    states += width;
-  }
-  sequence.num_computed += num_tokens;
-  if (sequence.num_computed < sequence.prompt_size()) return std::nullopt;
-  sequence.prefill_done = Clock::now();
-  const double count = sequence.request->pooling == Pooling::kMean ? static_cast<double>(sequence.prompt_size()) : 1;
-  EmbeddingEvent event;
-  event.values.reserve(width);
-  for (const double sum : sequence.pooled) event.values.push_back(static_cast<float>(sum / count));
-  sequence.sink->Emit(std::move(event));
-  return FinishReason::kStop;
 }
 
 std::optional<FinishReason> Engine::HandleOutputs(Sequence& sequence, int64_t num_tokens,

@@ -56,7 +56,7 @@ struct Model {
   Graph graph;
   WeightTable weights;
   std::vector<WeightHandle> bound_weights;  // by WeightSlot
-  std::shared_ptr<Tokenizer> tokenizer;  // may outlive the model
+  std::shared_ptr<Tokenizer> tokenizer;     // may outlive the model
   std::shared_ptr<ChatTemplate> chat_template;
   std::string quantization;  // the type that most weight bytes have: "Q4_1"
   uint64_t num_parameters = 0;
