@@ -39,6 +39,7 @@ void Engine::SavePrefixes() const {
       prefix_cache_->Export(static_cast<size_t>(options_.prefix_file_bytes / kv_layout_.block_bytes));
   if (exported.blocks.empty()) return;
   std::vector<std::span<const std::byte>> blocks;
+  blocks.reserve(exported.blocks.size());
   for (const BlockId block : exported.blocks) {
     blocks.emplace_back(pool_->base() + static_cast<size_t>(block) * pool_->block_bytes(), kv_layout_.block_bytes);
   }

@@ -24,7 +24,8 @@ void Normalise(std::vector<float>& vector, int32_t dimensions) {
 }  // namespace
 
 ParseResult<std::vector<std::vector<TokenId>>> TokeniseInputs(const ModelInfo& model, const std::vector<Prompt>& inputs,
-                                                              int32_t dimensions, const std::string& param) {
+                                                              int32_t dimensions, const std::string& param,
+                                                              bool truncate) {
   const auto refuse = [](Status status, std::string where, std::string code) {
     return tl::unexpected(RequestError{std::move(status), std::move(where), std::move(code)});
   };
@@ -34,6 +35,7 @@ ParseResult<std::vector<std::vector<TokenId>>> TokeniseInputs(const ModelInfo& m
                   "dimensions", "invalid_value");
   }
   std::vector<std::vector<TokenId>> tokens;
+  tokens.reserve(inputs.size());
   for (size_t i = 0; i < inputs.size(); ++i) {
     const std::string where = inputs.size() == 1 ? param : fmt::format("{}[{}]", param, i);
     const auto* text = std::get_if<std::string>(&inputs[i]);
@@ -43,6 +45,7 @@ ParseResult<std::vector<std::vector<TokenId>>> TokeniseInputs(const ModelInfo& m
     if (ids.empty() || (text != nullptr && text->empty())) {
       return refuse(InvalidArgument("{} is empty; at least one token is needed", where), where, "empty_string");
     }
+    if (truncate) ids.resize(std::min(ids.size(), static_cast<size_t>(model.context_length)));
     if (ids.size() > static_cast<size_t>(model.context_length)) {
       return refuse(InvalidArgument("{} has {} tokens; at most {} fit the context of model '{}': shorten it", where,
                                     ids.size(), model.context_length, model.id),

@@ -24,10 +24,11 @@ struct EmbeddingSetup {
   std::function<std::string(const std::vector<std::vector<float>>& vectors, int64_t prompt_tokens)> write;
 };
 
-// Texts as the tokens that the model reads. Errors: a prompt that is empty or longer than the context, ids that the
-// model has not, dimensions that it has not; each naming its input.
+// Texts as the tokens that the model reads; `truncate` cuts what is longer than the context. Errors: a prompt that is
+// empty or longer than the context, ids that the model has not, dimensions that it has not; each naming its input.
 ParseResult<std::vector<std::vector<TokenId>>> TokeniseInputs(const ModelInfo& model, const std::vector<Prompt>& inputs,
-                                                              int32_t dimensions, const std::string& param);
+                                                              int32_t dimensions, const std::string& param,
+                                                              bool truncate = false);
 
 class EmbeddingAnswer final : public AnswerLoop::Task, public std::enable_shared_from_this<EmbeddingAnswer> {
  public:

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/embedding_answer.h"
 #include "server/error_mapping.h"
 #include "server/fill_in_the_middle.h"
 #include "server/served_answer.h"
@@ -135,12 +136,20 @@ void OllamaHandlers::AddRoutes(http::Router& router) {
   router.Add(
       "POST", "/api/pull",
       [this](const Request& request, const Responder& responder) { HandlePull(request, responder); }, any_body);
+  const std::pair<const char*, ParseEmbed> embeds[] = {{"/api/embed", ollama::ParseEmbed},
+                                                       {"/api/embeddings", ollama::ParseEmbeddings}};
+  for (const auto& [path, parse] : embeds) {
+    router.Add(
+        "POST", path,
+        [this, read = parse](const Request& request, const Responder& responder) {
+          HandleEmbed(request, responder, read);
+        },
+        any_body);
+  }
   const std::pair<const char*, const char*> missing[] = {
       {"/api/push", "models are not pushed to registries"},
       {"/api/create", "models are not made from others yet; a .gguf file is served as it is: lem serve --model FILE"},
       {"/api/copy", "models have one name; models.toml adds names of your own"},
-      {"/api/embed", "embeddings are not supported yet"},
-      {"/api/embeddings", "embeddings are not supported yet"},
   };
   for (const auto& [path, why] : missing) {
     router.Add("POST", path, [reason = why](const Request&) { return Unsupported(reason); }, any_body);
@@ -193,6 +202,37 @@ void OllamaHandlers::HandleAnswer(const http::Request& request, const http::Resp
   auto setup = SetUp(request, answer, *model, *std::move(wanted));
   if (!setup) return responder.Send(Refusal(setup.error()));
   context_.Answer(*std::move(setup), MakeHttpSink(responder, request.request_id), kOllamaErrors, request);
+}
+
+void OllamaHandlers::HandleEmbed(const http::Request& request, const http::Responder& responder,
+                                 ParseEmbed parse) const {
+  if (auto refusal = RefuseMediaType(request)) return responder.Send(*std::move(refusal));
+  GenerationContext context = context_.ForRequest(request);
+  const auto set_up = [&]() -> ParseResult<EmbeddingSetup> {
+    if (!context.urgency) return tl::unexpected(context.urgency.error());
+    auto wanted = ParseBody(request.body, parse);
+    if (!wanted) return tl::unexpected(wanted.error());
+    const std::string id = library_.ServedId(wanted->model);
+    auto model = FindReadyModel(context_.service, id, context.deadline);
+    if (!model) return tl::unexpected(model.error());
+    if (wanted->keep_alive) (void)context_.service.SetKeepAlive(id, *wanted->keep_alive);
+    auto inputs = TokeniseInputs(*model, wanted->inputs, wanted->dimensions, "input", wanted->truncate);
+    if (!inputs) return tl::unexpected(inputs.error());
+    EmbeddingSetup setup{
+        .inputs = *std::move(inputs), .model = model->id, .param = "input", .dimensions = wanted->dimensions};
+    setup.write = [response =
+                       ollama::EmbedResponse{
+                           .model = wanted->model, .is_single = wanted->is_single, .received_at = request.received_at}](
+                      const auto& vectors, int64_t prompt_tokens) mutable {
+      response.prompt_tokens = prompt_tokens;
+      return ollama::WriteEmbeddings(response, vectors);
+    };
+    return setup;
+  };
+  auto setup = set_up();
+  if (!setup) return responder.Send(Refusal(setup.error()));
+  EmbeddingAnswer::Start(context_.loop, std::move(context), *std::move(setup),
+                         MakeHttpSink(responder, request.request_id), kOllamaErrors);
 }
 
 http::Response OllamaHandlers::Unload(const std::string& id, ollama::Answer answer, const std::string& name) const {

@@ -28,6 +28,8 @@ class OllamaHandlers {
   ParseResult<AnswerSetup> SetUp(const http::Request& request, ollama::Answer answer, const ModelInfo& model,
                                  ollama::Request wanted) const;
   http::Response Unload(const std::string& id, ollama::Answer answer, const std::string& name) const;
+  using ParseEmbed = ParseResult<ollama::EmbedRequest> (*)(const JsonValue&);
+  void HandleEmbed(const http::Request& request, const http::Responder& responder, ParseEmbed parse) const;
   http::Response HandleShow(const http::Request& request) const;
   http::Response HandleDelete(const http::Request& request) const;
   void HandlePull(const http::Request& request, const http::Responder& responder);

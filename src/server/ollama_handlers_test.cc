@@ -83,7 +83,8 @@ TEST_F(OllamaTest, LoadsAndRefuses) {
   EXPECT_THAT(Error("/api/chat", Chat(R"("think":true)"), 400), HasSubstr("does not support thinking"));
   EXPECT_THAT(Error("/api/chat", "{", 400), HasSubstr("JSON"));
   EXPECT_THAT(Error("/api/nothing", "{}", 404), HasSubstr("no such route"));
-  EXPECT_THAT(Error("/api/embed", R"({"model":"fake","input":"x"})", 501), HasSubstr("embeddings"));
+  EXPECT_THAT(Error("/api/create", R"({"model":"fake"})", 501), HasSubstr("gguf"));
+  EXPECT_THAT(Error("/api/embed", R"({"model":"fake","input":[1]})", 400), HasSubstr("input[0]"));
   service_.SetScript({.tokens = {'a'}, .fail_after_tokens = Internal("broke")});
   EXPECT_EQ(Lines(Ask("/api/chat", Chat()).body).back().at("error"), "broke");
 }
@@ -176,6 +177,18 @@ TEST_F(OllamaStoreTest, PullsNothingThatIsNoName) {
   EXPECT_EQ(Ask("/api/pull", R"({"model":"nobody","stream":false})").status, 404);
   Serve(/*offline=*/true);
   EXPECT_THAT(Error("/api/pull", R"({"model":"tiny:1"})", 403), HasSubstr("--offline"));
+}
+
+TEST_F(OllamaTest, Embeds) {
+  const JsonValue answer = AskJson("/api/embed", R"({"model":"fake","input":["a","bb"],"dimensions":3})");
+  ASSERT_EQ(answer.at("embeddings").as_array().size(), 2u);
+  EXPECT_EQ(answer.at("embeddings").as_array()[0].as_array().size(), 3u);
+  EXPECT_GT(answer.at("prompt_eval_count").as_int64(), 2);
+  EXPECT_TRUE(AskJson("/api/embed", R"({"model":"fake","input":""})").at("embeddings").as_array().empty());
+  EXPECT_EQ(AskJson("/api/embeddings", R"({"model":"fake","prompt":"a"})").at("embedding").as_array().size(), 4u);
+  const std::string longer = fmt::format(R"({{"model":"fake","input":"{}")", std::string(600, 'x'));
+  EXPECT_EQ(AskJson("/api/embed", longer + "}").at("prompt_eval_count").as_int64(), 512);
+  Error("/api/embed", longer + R"(,"truncate":false})", 400);
 }
 
 }  // namespace

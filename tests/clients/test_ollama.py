@@ -176,3 +176,17 @@ def test_cancel_in_the_middle_frees_the_server(llama):
         next(stream)
         stream.close()
     assert chat(llama, options={"num_predict": 2}).eval_count == 2
+
+
+def test_embeddings(llama):
+    answer = llama.embed(model=MODEL, input=["The cat sleeps.", "Interest rates rose."])
+    assert len(answer.embeddings) == 2 and len(answer.embeddings[0]) == len(answer.embeddings[1]) > 100
+    assert answer.prompt_eval_count > 4
+    assert llama.embed(model=MODEL, input="The cat sleeps.", dimensions=8).embeddings[0] != []
+    assert llama.embed(model=MODEL, input="").embeddings == []
+    one = llama.embeddings(model=MODEL, prompt="The cat sleeps.").embedding
+    assert list(one) == list(answer.embeddings[0])
+    # What is longer than the context is cut, unless the client forbids it.
+    assert len(llama.embed(model=MODEL, input="word " * 5000).embeddings) == 1
+    with pytest.raises(ollama.ResponseError):
+        llama.embed(model=MODEL, input="word " * 5000, truncate=False)

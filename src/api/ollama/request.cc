@@ -328,6 +328,57 @@ ParseResult<Request> ParseGenerate(const JsonValue& body) {
   return request;
 }
 
+ParseResult<EmbedRequest> ParseEmbed(const JsonValue& body) {
+  if (!body.is_object()) return NotAnObject(body);
+  constexpr size_t kMaxInputs = 2048;
+  FirstError error;
+  JsonFields fields(body.get_object(), "", error);
+  EmbedRequest request;
+  request.model = fields.String("model").value_or("");
+  if (request.model.empty()) fields.FailMissing("model", "the name of a model");
+  const JsonValue* input = fields.Find("input");
+  const JsonArray* list = input == nullptr ? nullptr : input->if_array();
+  if (input != nullptr && input->is_string()) {
+    if (!input->get_string().empty()) request.inputs.emplace_back(std::string(ViewOf(input->get_string())));
+  } else if (list != nullptr) {
+    request.inputs.reserve(std::min(list->size(), kMaxInputs));
+    for (size_t i = 0; i < list->size() && i < kMaxInputs && error.ok(); ++i) {
+      const auto* text = (*list)[i].if_string();
+      if (text == nullptr) {
+        fields.FailType(fmt::format("input[{}]", i), (*list)[i], "a string");
+      } else {
+        request.inputs.emplace_back(std::string(ViewOf(*text)));
+      }
+    }
+    if (list->size() > kMaxInputs) {
+      fields.Fail("input", "", fmt::format("input has {} entries; allowed: at most {}", list->size(), kMaxInputs));
+    }
+  } else if (input != nullptr) {
+    fields.FailType("input", *input, "a string, or an array of strings");
+  }
+  request.truncate = fields.Boolean("truncate").value_or(true);
+  request.dimensions = static_cast<int32_t>(fields.Integer("dimensions", {1, 1 << 20}).value_or(0));
+  request.keep_alive = ReadKeepAlive(fields);
+  if (!error.ok()) return tl::unexpected(error.Take());
+  return request;
+}
+
+ParseResult<EmbedRequest> ParseEmbeddings(const JsonValue& body) {
+  if (!body.is_object()) return NotAnObject(body);
+  FirstError error;
+  JsonFields fields(body.get_object(), "", error);
+  EmbedRequest request;
+  request.is_single = true;
+  request.model = fields.String("model").value_or("");
+  if (request.model.empty()) fields.FailMissing("model", "the name of a model");
+  if (const auto prompt = fields.String("prompt"); prompt && !prompt->empty()) {
+    request.inputs.emplace_back(std::string(*prompt));
+  }
+  request.keep_alive = ReadKeepAlive(fields);
+  if (!error.ok()) return tl::unexpected(error.Take());
+  return request;
+}
+
 ParseResult<NamedModel> ParseNamedModel(const JsonValue& body) {
   if (!body.is_object()) return NotAnObject(body);
   FirstError error;

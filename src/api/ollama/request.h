@@ -6,6 +6,7 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "api/request_error.h"
 #include "api/text_request.h"
@@ -32,6 +33,18 @@ struct Request {
 // The body of /api/chat and of /api/generate.
 ParseResult<Request> ParseChat(const JsonValue& body);
 ParseResult<Request> ParseGenerate(const JsonValue& body);
+
+// The bodies of /api/embed and of /api/embeddings.
+struct EmbedRequest {
+  std::string model;
+  std::vector<Prompt> inputs;  // none: nothing is to be computed
+  bool truncate = true;        // inputs that are longer than the context, at their end
+  int32_t dimensions = 0;      // 0 = all
+  std::optional<std::chrono::seconds> keep_alive;
+  bool is_single = false;  // /api/embeddings, which answers with one vector
+};
+ParseResult<EmbedRequest> ParseEmbed(const JsonValue& body);
+ParseResult<EmbedRequest> ParseEmbeddings(const JsonValue& body);
 
 // Bodies that name a model: /api/show, /api/pull, /api/delete.
 struct NamedModel {

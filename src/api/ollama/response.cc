@@ -175,6 +175,29 @@ std::string WriteLoaded(const ResponseOptions& options, std::string_view reason)
   return writer.Take();
 }
 
+std::string WriteEmbeddings(const EmbedResponse& response, std::span<const std::vector<float>> vectors) {
+  JsonWriter writer;
+  const auto write = [&](std::span<const float> vector) {
+    writer.BeginArray();
+    for (const float value : vector) writer.Float(value);
+    writer.EndArray();
+  };
+  writer.BeginObject();
+  if (response.is_single) {
+    writer.Key("embedding");
+    write(vectors.empty() ? std::span<const float>() : std::span<const float>(vectors.front()));
+    writer.EndObject();
+    return writer.Take();
+  }
+  writer.Key("model").String(response.model).Key("embeddings").BeginArray();
+  for (const std::vector<float>& vector : vectors) write(vector);
+  writer.EndArray();
+  const std::chrono::duration<double, std::milli> total = Clock::now() - response.received_at;
+  writer.Key("total_duration").Int(Nanoseconds(total.count())).Key("load_duration").Int(0);
+  writer.Key("prompt_eval_count").Int(response.prompt_tokens).EndObject();
+  return writer.Take();
+}
+
 std::string WriteError(const WireError& error) {
   JsonWriter writer;
   writer.BeginObject().Key("error").String(error.message).EndObject();

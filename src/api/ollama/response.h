@@ -2,7 +2,9 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "api/answer_writer.h"
 
@@ -23,6 +25,14 @@ std::unique_ptr<AnswerWriter> MakeWriter(ResponseOptions options);
 
 // The answer to a request without a prompt; `reason` is "load" or "unload".
 std::string WriteLoaded(const ResponseOptions& options, std::string_view reason);
+
+struct EmbedResponse {
+  std::string model;
+  bool is_single = false;  // of /api/embeddings
+  Clock::time_point received_at{};
+  int64_t prompt_tokens = 0;
+};
+std::string WriteEmbeddings(const EmbedResponse& response, std::span<const std::vector<float>> vectors);
 
 std::string WriteError(const WireError& error);
 

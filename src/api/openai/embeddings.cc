@@ -128,6 +128,7 @@ ParseResult<RerankRequest> ParseRerankRequest(const JsonValue& body) {
 std::string WriteRerank(const RerankRequest& request, std::string_view id, std::span<const std::vector<float>> vectors,
                         int64_t prompt_tokens) {
   std::vector<std::pair<double, size_t>> ranked;  // similarity, document
+  ranked.reserve(request.documents.size());
   for (size_t i = 0; i < request.documents.size(); ++i) ranked.emplace_back(Dot(vectors[0], vectors[i + 1]), i);
   std::ranges::sort(ranked, {}, [](const auto& entry) { return std::pair(-entry.first, entry.second); });
   ranked.resize(std::min(ranked.size(), request.top_n));
