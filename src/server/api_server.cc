@@ -39,7 +39,10 @@ AnswerObserver ObserverFor(const ApiServerOptions& options) {
 
 }  // namespace
 
-ApiServerOptions::ApiServerOptions() { http.limits.max_body_bytes = 10 << 20; }
+ApiServerOptions::ApiServerOptions() {
+  http.limits.max_body_bytes = 10 << 20;
+  http.num_worker_threads = 8;  // some may be waiting for a model to load
+}
 
 ApiServer::ApiServer(InferenceService& service, ApiServerOptions options)
     : service_(service),
