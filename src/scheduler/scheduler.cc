@@ -244,7 +244,12 @@ void Scheduler::StepDone(int32_t model, const std::vector<StepRows>& rows, Secon
   for (const StepRows& row : rows) {
     const auto it = std::ranges::find(running_, row.id, [](const Running& r) { return r.demand.id; });
     if (it == running_.end()) continue;
-    (it->decoding() ? answer_rows : prompt_rows) += row.num_tokens;
+    // Tokens that an answer got beside the one it was given are its own affair.
+    if (it->decoding()) {
+      ++answer_rows;
+    } else {
+      prompt_rows += row.num_tokens;
+    }
     it->computed += row.num_tokens;
     shares_.Serve(it->demand.tenant, row.num_tokens);
   }

@@ -237,6 +237,29 @@ TEST(SchedulerTest, PromptsBesideAnswersKeepTheTimeBetweenTokens) {
   EXPECT_GE(prompt_rows, 2000);
 }
 
+// Answers that get several tokens a step (guessed or forced ones) do not keep prompts waiting.
+TEST(SchedulerTest, AnswersThatRunAheadDoNotHoldUpPrompts) {
+  Scheduler scheduler(1);
+  ModelCapacity room{.free_blocks = 10000, .max_step_tokens = 256, .max_step_outputs = 64, .max_running = 64};
+  scheduler.Enqueue(Demand(1, 4, 600));
+  Done(scheduler, AdmitAndNext(scheduler, {room}));
+  scheduler.Enqueue(Demand(2, 200, 60));
+  int64_t prompt_rows = 0;
+  for (int i = 0; i < 100; ++i) {
+    Decision step = AdmitAndNext(scheduler, {room});
+    for (StepRows& row : step.rows) {
+      if (row.id == 2) {
+        prompt_rows += row.num_tokens;
+      } else {
+        row.num_tokens = 5;
+      }
+    }
+    Done(scheduler, step);
+    if (prompt_rows >= 200) return;
+  }
+  FAIL() << prompt_rows << " of 200 rows in 100 steps";
+}
+
 TEST(SchedulerTest, EstimatesGrowWithWhatIsAhead) {
   ModelLoad load;
   load.prompt_row_s = 0.001;
