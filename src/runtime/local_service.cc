@@ -328,6 +328,7 @@ class LocalService::Impl {
     size_t longest = 0;
     for (const auto& [id, other] : jobs_) {
       if (other->model() != job.model() || other->request->cache_salt != job.request->cache_salt) continue;
+      if (other->request->priority > job.request->priority) continue;  // nobody waits for the less urgent
       const auto end = std::ranges::mismatch(job.prefixes, other->prefixes).in1;
       const auto common = static_cast<size_t>(end - job.prefixes.begin());
       if (common <= longest) continue;
