@@ -344,7 +344,7 @@ void Connection::OpenWebSocket() {
   closed_ = true;
   timer_.cancel();
   error_code ignored;
-  socket_.cancel(ignored);
+  (void)socket_.cancel(ignored);
   summary_.status = 101;
   ReportExchange(/*disconnected=*/false);
   io_thread_.connections.erase(self);

@@ -108,13 +108,13 @@ void Router::Add(std::string method, std::string pattern, AsyncHandler handler, 
 }
 
 void Router::Add(std::string method, std::string pattern, SyncHandler handler, RouteOptions options) {
-  AsyncHandler wrapped = [handler = std::move(handler)](Request request, Responder responder) {
+  AsyncHandler wrapped = [handler = std::move(handler)](const Request& request, const Responder& responder) {
     responder.Send(handler(request));
   };
   Add(std::move(method), std::move(pattern), std::move(wrapped), options);
 }
 
-void Router::AddWebSocket(std::string pattern, WebSocketHandler handler) {
+void Router::AddWebSocket(const std::string& pattern, const WebSocketHandler& handler) {
   Add("GET", pattern, AsyncHandler(), {.run_on = RunOn::kIoThread});
   for (const auto& route : routes_) {
     if (route->method == "GET" && route->pattern == pattern) route->web_socket = handler;

@@ -64,7 +64,7 @@ class Router {
   void Add(std::string method, std::string pattern, SyncHandler handler, RouteOptions options = {});
 
   // GET with a request for an upgrade; anything else is answered with 426.
-  void AddWebSocket(std::string pattern, WebSocketHandler handler);
+  void AddWebSocket(const std::string& pattern, const WebSocketHandler& handler);
 
   // `path` is a NormalizePath result. HEAD falls back to GET. nullopt: a segment has a broken %-escape.
   std::optional<RouteMatch> Match(std::string_view method, std::string_view path) const;

@@ -88,6 +88,7 @@ Server::Server(ServerOptions options, Router router) {
   impl_ = std::make_unique<Impl>(std::move(options), std::move(router));
 }
 
+// NOLINTNEXTLINE(bugprone-exception-escape): threads end or there is no memory, and then there is nothing to be done
 Server::~Server() { Stop(); }
 
 Result<uint16_t> Server::Listen(const std::string& host, uint16_t port) {
@@ -113,15 +114,15 @@ Result<uint16_t> Server::Listen(const std::string& host, uint16_t port) {
   Listener& listener = impl_->listeners.emplace_back(io);
   const auto try_listen = [&]() -> error_code {
     error_code step;
-    listener.acceptor.open(endpoint.protocol(), step);
+    (void)listener.acceptor.open(endpoint.protocol(), step);
     if (step) return step;
-    listener.acceptor.set_option(tcp::acceptor::reuse_address(true), step);
+    (void)listener.acceptor.set_option(tcp::acceptor::reuse_address(true), step);
     if (step) return step;
     // "::" shall serve IPv4 clients too.
-    if (endpoint.address().is_v6()) listener.acceptor.set_option(asio::ip::v6_only(false), step);
-    listener.acceptor.bind(endpoint, step);
+    if (endpoint.address().is_v6()) (void)listener.acceptor.set_option(asio::ip::v6_only(false), step);
+    (void)listener.acceptor.bind(endpoint, step);
     if (step) return step;
-    listener.acceptor.listen(tcp::acceptor::max_listen_connections, step);
+    (void)listener.acceptor.listen(tcp::acceptor::max_listen_connections, step);
     return step;
   };
   if (const error_code failed = try_listen()) {
@@ -175,9 +176,10 @@ void Server::Impl::OnAccept(Listener& listener, IoThread& io_thread, const error
   if (num_open < context.options.max_connections + kMaxRefusing) {
     const Admission admission = num_open < context.options.max_connections ? Admission::kServe : Admission::kRefuse;
     error_code ignored;
-    socket.non_blocking(true, ignored);
-    socket.set_option(tcp::no_delay(true), ignored);
-    socket.set_option(asio::socket_base::keep_alive(true), ignored);  // finds clients that vanished without a word
+    (void)socket.non_blocking(true, ignored);
+    (void)socket.set_option(tcp::no_delay(true), ignored);
+    (void)socket.set_option(asio::socket_base::keep_alive(true),
+                            ignored);  // finds clients that vanished without a word
     auto connection =
         std::make_shared<Connection>(context, io_thread, std::move(socket), listener.bound_host, admission);
     asio::post(io_thread.context, [&io_thread, connection = std::move(connection)] {
@@ -220,7 +222,7 @@ void Server::Drain(std::chrono::steady_clock::time_point deadline) {
     if (&io_thread != impl_->io_threads.front().get()) return;
     for (Listener& listener : impl_->listeners) {
       error_code ignored;
-      listener.acceptor.close(ignored);
+      (void)listener.acceptor.close(ignored);
       listener.retry_timer.cancel();
     }
   });

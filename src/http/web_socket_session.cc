@@ -109,7 +109,7 @@ class Session final : public WebSocketSession {
     Write();
   }
 
-  void CloseSoon(CloseCode code, std::string reason) {
+  void CloseSoon(CloseCode code, const std::string& reason) {
     if (ended_ || closing_) return;
     closing_ = websocket::close_reason(static_cast<websocket::close_code>(code), reason.substr(0, kMaxReasonBytes));
     Write();
@@ -192,7 +192,7 @@ class Session final : public WebSocketSession {
     if (std::exchange(ended_, true)) return;
     handle_->closed_.store(true);
     error_code ignored;
-    beast::get_lowest_layer(stream_).close(ignored);
+    (void)beast::get_lowest_layer(stream_).close(ignored);
     if (listener_) listener_->OnClosed();
     io_thread_.web_sockets.erase(shared_from_this());
     context_.ConnectionClosed();
