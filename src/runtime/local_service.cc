@@ -273,6 +273,10 @@ class LocalService::Impl {
       StepOnce();
     }
     // Owners of what is left must not wait for ever.
+    {
+      const std::lock_guard lock(mutex_);
+      TakeArrivals();
+    }
     while (!jobs_.empty())
       Finish(jobs_.begin()->first, FinishReason::kCancelled, Cancelled("the service has stopped"), {});
   }
@@ -323,6 +327,7 @@ class LocalService::Impl {
   SequenceId FindLeader(Job& job, const Engine& engine) const {
     constexpr size_t kWorthwhile = 2;  // blocks
     if (!options_.engine.cache_prefixes || job.request->prompt_logprobs) return 0;
+    if (job.request->pooling != Pooling::kNone) return 0;  // leaves no keys and values, and takes none
     job.prefixes = HashPrefixes(job.request->prompt);
     SequenceId leader = 0;
     size_t longest = 0;
