@@ -128,7 +128,7 @@ void Connection::Guarded(void (Connection::*step)()) {
 }
 
 bool Connection::KeepAlive() const {
-  return wants_keep_alive_ && admission_ == Admission::kServe && !context_.draining.load(std::memory_order_relaxed);
+  return wants_keep_alive_ && admission_ == Admission::kServe && !context_.draining->load(std::memory_order_relaxed);
 }
 
 void Connection::WatchRead() {

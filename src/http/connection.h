@@ -47,7 +47,8 @@ struct ServerContext {
   WorkerPool workers;
   const uint64_t request_id_seed;
   std::atomic<uint64_t> num_request_ids{0};
-  std::atomic<bool> draining{false};
+  // Shared with handles of web sockets, which outlive the server.
+  const std::shared_ptr<std::atomic<bool>> draining = std::make_shared<std::atomic<bool>>(false);
 
   std::mutex mutex;
   std::condition_variable connection_closed;

@@ -216,7 +216,7 @@ void Server::Drain(std::chrono::steady_clock::time_point deadline) {
   if (!impl_->started) return;
   impl_->started = false;
   ServerContext& context = impl_->context;
-  context.draining.store(true, std::memory_order_relaxed);
+  context.draining->store(true, std::memory_order_relaxed);
   // The first thread accepts: once it has closed the listeners, every accepted connection has been posted.
   impl_->OnEachIoThread([this](IoThread& io_thread) {
     if (&io_thread != impl_->io_threads.front().get()) return;

@@ -46,12 +46,15 @@ class Session;
 class Handle final : public WebSocket {
  public:
   Handle(std::weak_ptr<Session> session, IoThread& io_thread, const ServerContext& context)
-      : session_(std::move(session)), io_thread_(io_thread), context_(context) {}
+      : session_(std::move(session)),
+        io_thread_(io_thread),
+        max_buffered_bytes_(context.options.max_buffered_bytes),
+        draining_(context.draining) {}
 
   bool Send(std::string text) override;
   void Close(CloseCode code, std::string reason) override;
   size_t buffered_bytes() const override { return buffered_bytes_.load(std::memory_order_relaxed); }
-  bool draining() const override { return context_.draining.load(std::memory_order_relaxed); }
+  bool draining() const override { return draining_->load(std::memory_order_relaxed); }
 
   std::atomic<size_t> buffered_bytes_{0};
   std::atomic<bool> closed_{false};
@@ -59,7 +62,8 @@ class Handle final : public WebSocket {
  private:
   const std::weak_ptr<Session> session_;
   IoThread& io_thread_;
-  const ServerContext& context_;
+  const size_t max_buffered_bytes_;
+  const std::shared_ptr<const std::atomic<bool>> draining_;  // shared with the server, which may end before
 };
 
 class Session final : public WebSocketSession {
@@ -133,7 +137,7 @@ class Session final : public WebSocketSession {
     listener_ = handler_(request_, handle_);
     stream_.text(true);
     stream_.auto_fragment(false);
-    if (context_.draining.load(std::memory_order_relaxed)) listener_->OnDrain();
+    if (context_.draining->load(std::memory_order_relaxed)) listener_->OnDrain();
     Read();
   }
 
@@ -215,7 +219,7 @@ bool Handle::Send(std::string text) {
   const std::shared_ptr<Session> session = session_.lock();
   if (session == nullptr || closed_.load()) return false;
   const size_t buffered = buffered_bytes_.fetch_add(text.size(), std::memory_order_relaxed) + text.size();
-  if (buffered > context_.options.max_buffered_bytes) {
+  if (buffered > max_buffered_bytes_) {
     closed_.store(true);
     asio::post(io_thread_.context, [session] { session->Abort(); });
     return false;

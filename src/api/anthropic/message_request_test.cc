@@ -30,6 +30,7 @@ std::string ParamAtFault(const ParseResult<MessageRequest>& request) { return re
 
 std::vector<std::string> RolesAndTexts(const ChatRequest& chat) {
   std::vector<std::string> out;
+  out.reserve(chat.messages.size());
   for (const ChatMessage& message : chat.messages) out.push_back(message.role + ": " + message.content);
   return out;
 }
