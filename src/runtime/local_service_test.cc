@@ -61,7 +61,7 @@ class LocalServiceTest : public testing::Test {
     request.ignore_end_tokens = true;
     return request;
   }
-  static inline fs::path path_;
+  static inline fs::path path_;  // NOLINT(readability-identifier-naming): as members of fixtures are called
 };
 
 TEST_F(LocalServiceTest, AnswersAndCounts) {
@@ -98,6 +98,7 @@ TEST_F(LocalServiceTest, SameSeedSameTokensAtAnyLoad) {
   LocalService service(Options());
   ASSERT_TRUE(service.WaitUntilLoaded().ok());
   std::vector<std::unique_ptr<Generation>> crowd;
+  crowd.reserve(12);
   for (uint64_t seed = 0; seed < 12; ++seed) crowd.push_back(std::move(*service.Submit(Request(16, seed))));
   for (size_t i = 0; i < crowd.size(); ++i) EXPECT_EQ(Collect(*crowd[i]).tokens, alone[i]) << i;
   EXPECT_NE(alone[0], alone[1]);
@@ -217,7 +218,8 @@ TEST_F(LocalServiceTest, MoreRequestsThanMemoryAreAllAnswered) {
   for (const AdmissionPolicy policy : {AdmissionPolicy::kGuarantee, AdmissionPolicy::kMaximise}) {
     LocalServiceOptions options = Options();
     options.engine.context_length = 128;
-    options.engine.kv_cache_bytes = 9 * 16 * 2 * 2 * 2 * 16 * sizeof(uint16_t);  // nine blocks: one request and a bit
+    options.engine.kv_cache_bytes =
+        size_t{9} * 16 * 2 * 2 * 2 * 16 * sizeof(uint16_t);  // nine blocks: one request and a bit
     options.scheduler.policy = policy;
     LocalService service(options);
     ASSERT_TRUE(service.WaitUntilLoaded().ok());
@@ -230,6 +232,7 @@ TEST_F(LocalServiceTest, MoreRequestsThanMemoryAreAllAnswered) {
       alone.push_back(Collect(**service.Submit(make(seed))).tokens);
     }
     std::vector<std::unique_ptr<Generation>> crowd;
+    crowd.reserve(6);
     for (uint64_t seed = 0; seed < 6; ++seed) crowd.push_back(std::move(*service.Submit(make(seed))));
     for (size_t i = 0; i < crowd.size(); ++i) EXPECT_EQ(Collect(*crowd[i]).tokens, alone[i]) << i;
     // Whether anybody has to give way depends on how many are there at once, which the test cannot say.
@@ -242,7 +245,7 @@ TEST_F(LocalServiceTest, WhatComesTooLateIsRefusedWithTheNumbers) {
   LocalServiceOptions options = Options();
   options.max_waiting = 2;
   options.engine.context_length = 500;
-  options.engine.kv_cache_bytes = 32 * 16 * 2 * 2 * 2 * 16 * sizeof(uint16_t);  // one context
+  options.engine.kv_cache_bytes = size_t{32} * 16 * 2 * 2 * 2 * 16 * sizeof(uint16_t);  // one context
   options.scheduler.policy = AdmissionPolicy::kGuarantee;
   LocalService service(options);
   ASSERT_TRUE(service.WaitUntilLoaded().ok());
@@ -285,7 +288,7 @@ TEST_F(LocalServiceTest, AStormChangesNoAnswer) {
     for (uint64_t seed = 0; seed < kRequests; ++seed) alone.push_back(Collect(**service.Submit(request(seed))).tokens);
   }
   for (const bool reuse : {false, true}) {
-    options.engine.kv_cache_bytes = 24 * 16 * 2 * 2 * 2 * 16 * sizeof(uint16_t);  // some requests at once
+    options.engine.kv_cache_bytes = size_t{24} * 16 * 2 * 2 * 2 * 16 * sizeof(uint16_t);  // some requests at once
     options.engine.cache_prefixes = reuse;
     options.engine.deterministic = reuse;
     options.engine.speculation = EngineOptions::Speculation::kAlways;

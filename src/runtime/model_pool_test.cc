@@ -57,6 +57,7 @@ TEST_F(ModelPoolTest, ModelsAreLoadedWhenTheyAreAskedFor) {
   // Many who want it cause one load.
   std::atomic<int> num_loaded{0};
   std::vector<std::thread> crowd;
+  crowd.reserve(8);
   for (int i = 0; i < 8; ++i) crowd.emplace_back([&] { num_loaded += pool.EnsureLoaded("b", Soon()).ok() ? 1 : 0; });
   for (std::thread& thread : crowd) thread.join();
   EXPECT_EQ(num_loaded, 8);
