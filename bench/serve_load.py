@@ -53,7 +53,8 @@ class Server:
             try:
                 url = f"http://127.0.0.1:{self.port}/v1/models"
                 with urllib.request.urlopen(url, timeout=1) as answer:
-                    if answer.status == 200 and self.answers():
+                    self.model = json.load(answer)["data"][0]["id"]
+                    if self.answers():
                         return
             except OSError:
                 pass
@@ -64,7 +65,7 @@ class Server:
         sys.exit(f"the server does not answer:\n{self.log.read()[-2000:].decode(errors='replace')}")
 
     def answers(self):
-        body = json.dumps({"prompt": "hello", "max_tokens": 1}).encode()
+        body = json.dumps({"model": self.model, "prompt": "hello", "max_tokens": 1}).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/v1/completions", body,
                                          {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=60) as answer:
@@ -101,7 +102,6 @@ def peer_worker(arguments):
     params.flash_attn_type = (kinds.LLAMA_FLASH_ATTN_TYPE_ENABLED if arguments.flash_attention == "on"
                               else kinds.LLAMA_FLASH_ATTN_TYPE_DISABLED)
     params.cache_prompt = arguments.peer_cache
-    params.hostname = "127.0.0.1"
     params.port = int(arguments.peer_worker)
     params.verbosity = -1
     server = xllamacpp.Server(params)
@@ -110,10 +110,10 @@ def peer_worker(arguments):
     os._exit(0)
 
 
-async def complete(port, body, on_token=None):
+async def complete(server, body, on_token=None):
     """One streamed completion. Returns the times of its tokens after the request was sent, or the status that refused it."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    payload = json.dumps({"stream": True, "temperature": 0, "ignore_eos": True, **body}).encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    payload = json.dumps({"model": server.model, "stream": True, "temperature": 0, "ignore_eos": True, **body}).encode()
     head = f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nConnection: close\r\n" \
            f"Content-Length: {len(payload)}\r\n\r\n"
     begin = time.perf_counter()
@@ -159,7 +159,7 @@ def summary(results, seconds, arguments):
             "itl_ms": {"p50": 1000 * percentile(gaps, 0.5), "p99": 1000 * percentile(gaps, 0.99)} if gaps else None}
 
 
-async def closed_loop(port, arguments, clients, seed):
+async def closed_loop(server, arguments, clients, seed):
     rng = random.Random(seed)
     bodies = [{"prompt": prompt_of(rng, arguments.words), "max_tokens": arguments.max_tokens}
               for _ in range(max(arguments.requests, 2 * clients))]
@@ -168,19 +168,19 @@ async def closed_loop(port, arguments, clients, seed):
     async def client():
         while bodies:
             body = bodies.pop()
-            results.append({**await complete(port, body), "tokens": body["max_tokens"]})
+            results.append({**await complete(server, body), "tokens": body["max_tokens"]})
 
     begin = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(clients)))
     return summary(results, time.perf_counter() - begin, arguments)
 
 
-async def poisson(port, arguments, rate, seed):
+async def poisson(server, arguments, rate, seed):
     rng = random.Random(seed)
     results, tasks = [], []
 
     async def one(body):
-        results.append({**await complete(port, body), "tokens": body["max_tokens"]})
+        results.append({**await complete(server, body), "tokens": body["max_tokens"]})
 
     begin = time.perf_counter()
     for _ in range(arguments.requests):
@@ -190,17 +190,17 @@ async def poisson(port, arguments, rate, seed):
     return summary(results, time.perf_counter() - begin, arguments)
 
 
-async def latency(port, arguments, seed):
+async def latency(server, arguments, seed):
     rng = random.Random(seed)
     results = []
     begin = time.perf_counter()
     for _ in range(arguments.requests):
         body = {"prompt": [rng.randrange(1000, 40000) for _ in range(128)], "max_tokens": 8}
-        results.append({**await complete(port, body), "tokens": 8})
+        results.append({**await complete(server, body), "tokens": 8})
     return summary(results, time.perf_counter() - begin, arguments)
 
 
-async def background(port, arguments, seed):
+async def background(server, arguments, seed):
     """An interactive stream and short interactive requests, alone and beside prompts of 8k tokens."""
     rng = random.Random(seed)
 
@@ -208,16 +208,16 @@ async def background(port, arguments, seed):
         return [rng.randrange(1000, 40000) for _ in range(count)]
 
     async def stream(results):
-        results.append({**await complete(port, {"prompt": ids(32), "max_tokens": 300}), "tokens": 300})
+        results.append({**await complete(server, {"prompt": ids(32), "max_tokens": 300}), "tokens": 300})
 
     async def shorts(results, stop):
         while not stop.is_set():
-            results.append({**await complete(port, {"prompt": ids(128), "max_tokens": 2}), "tokens": 2})
+            results.append({**await complete(server, {"prompt": ids(128), "max_tokens": 2}), "tokens": 2})
             await asyncio.sleep(0.1)
 
     async def long_prompts(stop):
         while not stop.is_set():
-            await complete(port, {"prompt": ids(arguments.context - 64), "max_tokens": 1}, lambda _: True)
+            await complete(server, {"prompt": ids(arguments.context - 64), "max_tokens": 1}, lambda _: True)
 
     report = {}
     for name in ("idle", "beside"):
@@ -241,12 +241,12 @@ async def background(port, arguments, seed):
     return report
 
 
-async def prefix_pair(port, arguments, seed):
+async def prefix_pair(server, arguments, seed):
     rng = random.Random(seed)
     prompt = [rng.randrange(1000, 40000) for _ in range(min(4096, arguments.context - 64))]
     times = []
     for tail in (7, 8):
-        result = await complete(port, {"prompt": [*prompt, tail * 1000], "max_tokens": 1})
+        result = await complete(server, {"prompt": [*prompt, tail * 1000], "max_tokens": 1})
         times.append(1000 * result["times"][0])
     return times
 
@@ -264,22 +264,22 @@ def run_mode(arguments):
                 if arguments.mode in ("closed", "poisson"):
                     for value in values:
                         busy, own = busy_seconds(), time.perf_counter()
-                        result = asyncio.run(run(server.port, arguments, value, f"{round_idx} {value}"))
+                        result = asyncio.run(run(server, arguments, value, f"{round_idx} {value}"))
                         result["machine_busy"] = round((busy_seconds() - busy) / (time.perf_counter() - own), 2)
                         cells.append({"engine": engine, "round": round_idx, arguments.mode: value, **result})
                         print(json.dumps(cells[-1]), file=sys.stderr, flush=True)
                 elif arguments.mode == "latency":
-                    asyncio.run(latency(server.port, arguments, "warm"))
+                    asyncio.run(latency(server, arguments, "warm"))
                     cells.append({"engine": engine, "round": round_idx,
-                                  **asyncio.run(latency(server.port, arguments, f"{round_idx}"))})
+                                  **asyncio.run(latency(server, arguments, f"{round_idx}"))})
                     print(json.dumps(cells[-1]), file=sys.stderr, flush=True)
                 elif arguments.mode == "background":
                     cells.append({"engine": engine, "round": round_idx,
-                                  **asyncio.run(background(server.port, arguments, f"{round_idx}"))})
+                                  **asyncio.run(background(server, arguments, f"{round_idx}"))})
                     print(json.dumps(cells[-1]), file=sys.stderr, flush=True)
                 else:
                     cells.append({"engine": engine, "round": round_idx,
-                                  "ttft_ms": asyncio.run(prefix_pair(server.port, arguments, f"{round_idx}"))})
+                                  "ttft_ms": asyncio.run(prefix_pair(server, arguments, f"{round_idx}"))})
                     print(json.dumps(cells[-1]), file=sys.stderr, flush=True)
             finally:
                 server.stop()

@@ -18,11 +18,13 @@ class PrefixCacheTest : public testing::Test {
   // So many tokens that differ by `seed`.
   static std::vector<int32_t> Tokens(size_t count, int32_t seed = 0) {
     std::vector<int32_t> tokens;
+    tokens.reserve(count);
     for (size_t i = 0; i < count; ++i) tokens.push_back(static_cast<int32_t>(i) + 1000 * seed);
     return tokens;
   }
   std::vector<BlockId> Allocate(size_t count) {
     std::vector<BlockId> blocks;
+    blocks.reserve(count);
     for (size_t i = 0; i < count; ++i) blocks.push_back(*pool_->Allocate());
     return blocks;
   }
