@@ -105,7 +105,7 @@ def peer_worker(arguments):
     params.port = int(arguments.peer_worker)
     params.verbosity = -1
     server = xllamacpp.Server(params)
-    del server.listening_address
+    print(server.listening_address)
     signal.sigwait({signal.SIGTERM})
     os._exit(0)
 
