@@ -9,6 +9,7 @@
 #include <boost/beast/websocket/stream.hpp>
 #include <deque>
 #include <exception>
+#include <mutex>
 #include <utility>
 
 #include "base/log.h"
@@ -42,28 +43,38 @@ bool ListHas(std::string_view list, std::string_view wanted) {
 
 class Session;
 
-// The handle that listeners have. It outlives the session, which it does not keep.
+// The handle that listeners have. It outlives the session and the server.
+//
+// Invariant: session_ is set exactly while the socket is open. The session detaches itself on its I/O thread, before
+// the server that it belongs to ends; a handle that posts does so with the mutex held and gives its reference away with
+// the post, so that no other thread ever lets go of a session last.
 class Handle final : public WebSocket {
  public:
   Handle(std::weak_ptr<Session> session, IoThread& io_thread, const ServerContext& context)
-      : session_(std::move(session)),
+      : max_buffered_bytes_(context.options.max_buffered_bytes),
+        draining_(context.draining),
         io_thread_(io_thread),
-        max_buffered_bytes_(context.options.max_buffered_bytes),
-        draining_(context.draining) {}
+        session_(std::move(session)) {}
 
   bool Send(std::string text) override;
   void Close(CloseCode code, std::string reason) override;
   size_t buffered_bytes() const override { return buffered_bytes_.load(std::memory_order_relaxed); }
   bool draining() const override { return draining_->load(std::memory_order_relaxed); }
 
-  std::atomic<size_t> buffered_bytes_{0};
-  std::atomic<bool> closed_{false};
+  // Of the session, on the I/O thread.
+  void Sent(size_t bytes) { buffered_bytes_.fetch_sub(bytes, std::memory_order_relaxed); }
+  void Detach() {
+    const std::lock_guard lock(mutex_);
+    session_.reset();
+  }
 
  private:
-  const std::weak_ptr<Session> session_;
-  IoThread& io_thread_;
   const size_t max_buffered_bytes_;
   const std::shared_ptr<const std::atomic<bool>> draining_;  // shared with the server, which may end before
+  IoThread& io_thread_;                                      // there while the session is
+  std::atomic<size_t> buffered_bytes_{0};
+  std::mutex mutex_;
+  std::weak_ptr<Session> session_;  // guarded by mutex_
 };
 
 class Session final : public WebSocketSession {
@@ -184,7 +195,7 @@ class Session final : public WebSocketSession {
   void OnWritten(const error_code& error) {
     writing_ = false;
     if (error) return End();
-    handle_->buffered_bytes_.fetch_sub(out_.front().size(), std::memory_order_relaxed);
+    handle_->Sent(out_.front().size());
     out_.pop_front();
     Write();
   }
@@ -194,7 +205,7 @@ class Session final : public WebSocketSession {
 
   void End() {
     if (std::exchange(ended_, true)) return;
-    handle_->closed_.store(true);
+    handle_->Detach();
     error_code ignored;
     (void)beast::get_lowest_layer(stream_).close(ignored);
     if (listener_) listener_->OnClosed();
@@ -216,22 +227,28 @@ class Session final : public WebSocketSession {
 };
 
 bool Handle::Send(std::string text) {
-  const std::shared_ptr<Session> session = session_.lock();
-  if (session == nullptr || closed_.load()) return false;
+  const std::lock_guard lock(mutex_);
+  std::shared_ptr<Session> session = session_.lock();
+  if (session == nullptr) return false;
   const size_t buffered = buffered_bytes_.fetch_add(text.size(), std::memory_order_relaxed) + text.size();
   if (buffered > max_buffered_bytes_) {
-    closed_.store(true);
-    asio::post(io_thread_.context, [session] { session->Abort(); });
+    session_.reset();
+    asio::post(io_thread_.context, [session = std::move(session)] { session->Abort(); });
     return false;
   }
-  asio::post(io_thread_.context, [session, text = std::move(text)]() mutable { session->Queue(std::move(text)); });
+  asio::post(io_thread_.context, [session = std::move(session), text = std::move(text)]() mutable {
+    session->Queue(std::move(text));
+  });
   return true;
 }
 
 void Handle::Close(CloseCode code, std::string reason) {
-  const std::shared_ptr<Session> session = session_.lock();
+  const std::lock_guard lock(mutex_);
+  std::shared_ptr<Session> session = session_.lock();
   if (session == nullptr) return;
-  asio::post(io_thread_.context, [session, code, reason = std::move(reason)] { session->CloseSoon(code, reason); });
+  asio::post(io_thread_.context, [session = std::move(session), code, reason = std::move(reason)] {
+    session->CloseSoon(code, reason);
+  });
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <thread>
 
 #include "http/testing_web_socket.h"
 
@@ -182,6 +183,31 @@ TEST_F(WebSocketTest, ShutdownSaysGoodbye) {
   EXPECT_EQ(other.ReadText(), "x");
   server_->Stop();
   EXPECT_EQ(num_closed_, 2);
+}
+
+TEST_F(WebSocketTest, HandlesOfOtherThreadsOutliveTheServer) {
+  for (int i = 0; i < 20; ++i) {
+    std::shared_ptr<WebSocket> handle;
+    Router router;
+    router.AddWebSocket("/ws", [&](const Request&, std::shared_ptr<WebSocket> socket) {
+      handle = socket;
+      return std::make_shared<EchoListener>(std::move(socket), num_closed_);
+    });
+    Server server({}, std::move(router));
+    const auto port = server.Listen("127.0.0.1", 0);
+    ASSERT_TRUE(port.ok() && server.Start().ok());
+    WebSocketClient client(*port, "/ws");
+    client.SendText("hello");
+    ASSERT_EQ(client.ReadText(), "hello");
+    std::thread sender([&] {
+      while (handle->Send("x")) continue;
+    });
+    if (i % 2 == 0) client.raw().Close();
+    server.Stop();
+    sender.join();
+    EXPECT_FALSE(handle->Send("x"));
+    handle->Close(CloseCode::kNormal, "");
+  }
 }
 
 }  // namespace
