@@ -3,12 +3,15 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 namespace lem {
 namespace {
@@ -169,27 +172,62 @@ Status OutputFile::Write(std::string_view bytes) {
   return OkStatus();
 }
 
+Status OutputFile::RestrictToOwner() {
+  if (::fchmod(fd_, S_IRUSR | S_IWUSR) != 0) return ErrnoStatus(errno, path_, "restrict access to");
+  return OkStatus();
+}
+
 Status OutputFile::Sync() {
   if (::fsync(fd_) != 0) return ErrnoStatus(errno, path_, "sync");
   return OkStatus();
 }
 
-Status WriteFileAtomic(const fs::path& path, std::string_view content) {
-  const fs::path temporary = path.string() + fmt::format(".tmp-{}", ::getpid());
-  const auto write = [&]() -> Status {
-    LEM_ASSIGN_OR_RETURN(OutputFile file, OutputFile::Open(temporary, OutputFile::Mode::kTruncate));
-    LEM_TRY(file.Write(content));
-    LEM_TRY(file.Sync());
+Status ReplaceFile(const fs::path& path, const std::function<Status(OutputFile&)>& write) {
+  // Of this thread alone, in this process and others.
+  const fs::path temporary = path.string() + fmt::format(".tmp-{}", ::syscall(SYS_gettid));
+  const auto replace = [&]() -> Status {
+    {
+      LEM_ASSIGN_OR_RETURN(OutputFile file, OutputFile::Open(temporary, OutputFile::Mode::kTruncate));
+      LEM_TRY(write(file));
+    }
     if (::rename(temporary.c_str(), path.c_str()) != 0) return ErrnoStatus(errno, path, "rename to");
     return OkStatus();
   };
-  if (Status status = write(); !status.ok()) {
-    ::unlink(temporary.c_str());
-    return status;
-  }
+  Status status = replace();
+  if (!status.ok()) ::unlink(temporary.c_str());
+  return status;
+}
+
+Status WriteFileAtomic(const fs::path& path, std::string_view content) {
+  LEM_TRY(ReplaceFile(path, [&](OutputFile& file) -> Status {
+    LEM_TRY(file.Write(content));
+    return file.Sync();
+  }));
   const FileDescriptor folder(::open(path.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (folder.get() >= 0) ::fsync(folder.get());
   return OkStatus();
+}
+
+void PruneFolder(const fs::path& folder, uint64_t max_bytes) {
+  struct File {
+    fs::file_time_type used;
+    uint64_t bytes = 0;
+    fs::path path;
+  };
+  std::vector<File> files;
+  uint64_t total = 0;
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
+    File file{.used = entry.last_write_time(error), .bytes = entry.file_size(error), .path = entry.path()};
+    if (error) continue;  // another process has removed it
+    total += file.bytes;
+    files.push_back(std::move(file));
+  }
+  std::ranges::sort(files, {}, &File::used);
+  for (const File& file : files) {
+    if (total <= max_bytes) return;
+    if (fs::remove(file.path, error)) total -= file.bytes;
+  }
 }
 
 fs::path DataDir() {

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -54,6 +55,8 @@ class OutputFile {
 
   // Errors: ResourceExhausted (disk or quota full), Internal. What was written before stays.
   Status Write(std::string_view bytes);
+  // Nobody but the owner may read or write the file.
+  Status RestrictToOwner();
   // Returns when the bytes are on the disk.
   Status Sync();
   uint64_t size_bytes() const { return size_bytes_; }
@@ -66,8 +69,14 @@ class OutputFile {
   uint64_t size_bytes_ = 0;
 };
 
-// Writes beside the target, syncs, renames: the target is either the old or the new whole file.
+// `write` fills a file beside the target, which then takes its place: the target is either the old or the new whole
+// file, and of a failure nothing is left. Not synced: after a power cut the target may be damaged.
+Status ReplaceFile(const std::filesystem::path& path, const std::function<Status(OutputFile&)>& write);
+// The same with a content, synced.
 Status WriteFileAtomic(const std::filesystem::path& path, std::string_view content);
+
+// Removes files of a folder, those changed longest ago first, until those that are left have `max_bytes` at most.
+void PruneFolder(const std::filesystem::path& folder, uint64_t max_bytes);
 
 // $XDG_DATA_HOME/lemonade, $XDG_CONFIG_HOME/lemonade, $XDG_CACHE_HOME/lemonade, $XDG_STATE_HOME/lemonade with the usual
 // defaults below $HOME. LEM_DATA_DIR overrides the first. Not created.

@@ -34,6 +34,37 @@ TEST_F(FileTest, WritesWholeFilesAndReadsThemBack) {
   EXPECT_EQ(ReadFile(path, 3).status().code(), StatusCode::kResourceExhausted);
 }
 
+TEST_F(FileTest, AFailureLeavesTheOldFileAndNothingElse) {
+  const fs::path path = dir_ / "a.txt";
+  ASSERT_TRUE(WriteFileAtomic(path, "old").ok());
+  const auto fail = [](OutputFile& file) -> Status {
+    LEM_TRY(file.Write("half of the n"));
+    return Cancelled("on the way");
+  };
+  EXPECT_EQ(ReplaceFile(path, fail).code(), StatusCode::kCancelled);
+  EXPECT_EQ(*ReadFile(path), "old");
+  EXPECT_EQ(std::distance(fs::directory_iterator(dir_), fs::directory_iterator()), 1);
+  EXPECT_EQ(ReplaceFile(dir_ / "none" / "a.txt", fail).code(), StatusCode::kNotFound);
+  const auto own = [](OutputFile& file) { return file.RestrictToOwner(); };
+  ASSERT_TRUE(ReplaceFile(path, own).ok());
+  EXPECT_EQ(fs::status(path).permissions(), fs::perms::owner_read | fs::perms::owner_write);
+}
+
+TEST_F(FileTest, PruningTakesTheOldestFirst) {
+  const auto now = fs::file_time_type::clock::now();
+  for (int age = 0; age < 4; ++age) {
+    const fs::path path = dir_ / std::to_string(age);
+    ASSERT_TRUE(WriteFileAtomic(path, "12345").ok());
+    fs::last_write_time(path, now - std::chrono::hours(age));
+  }
+  PruneFolder(dir_, 20);
+  EXPECT_TRUE(fs::exists(dir_ / "3"));
+  PruneFolder(dir_, 12);
+  EXPECT_TRUE(fs::exists(dir_ / "0") && fs::exists(dir_ / "1"));
+  EXPECT_FALSE(fs::exists(dir_ / "2") || fs::exists(dir_ / "3"));
+  PruneFolder(dir_ / "none", 0);
+}
+
 TEST_F(FileTest, WritesInPieces) {
   const fs::path path = dir_ / "pieces";
   {

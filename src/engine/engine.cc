@@ -224,9 +224,15 @@ std::string CacheSpaceOf(const Route& route, const GenerateRequest& request) {
 }  // namespace
 
 // The scheduler counted idle blocks as free.
-BlockId Engine::NewBlock() {
+// Takes one from the prefix cache if none is free.
+std::optional<BlockId> Engine::TryNewBlock() {
   std::optional<BlockId> block = pool_->Allocate();
   if (!block && prefix_cache_ != nullptr && prefix_cache_->EvictOne()) block = pool_->Allocate();
+  return block;
+}
+
+BlockId Engine::NewBlock() {
+  const std::optional<BlockId> block = TryNewBlock();
   LEM_CHECK(block.has_value()) << "the scheduler admitted a sequence without blocks for it";
   if (kv_residency_ != nullptr) kv_residency_->Forget(*block);
   return *block;
@@ -265,7 +271,8 @@ int64_t Engine::Add(SequenceId id, const std::shared_ptr<const GenerateRequest>&
   }
   sequence->answer_limit = AnswerLimit(*request);
   sequence->cache_space = CacheSpaceFor(*request, sequence->route.get());
-  if (options_.speculation != EngineOptions::Speculation::kOff) sequence->drafter = std::make_unique<Drafter>();
+  if (options_.speculation != EngineOptions::Speculation::kOff && !sequence->is_embedding())
+    sequence->drafter = std::make_unique<Drafter>();
   sequence->num_cached = TakeKnownBlocks(*sequence);
   const int64_t num_cached = sequence->num_cached;
   sequences_.emplace(id, std::move(sequence));
@@ -276,10 +283,7 @@ int64_t Engine::Add(SequenceId id, const std::shared_ptr<const GenerateRequest>&
 int64_t Engine::TakeKnownBlocks(Sequence& sequence) {
   if (sequence.cache_space.empty()) return 0;
   // The last token is computed in any case: its logits are asked for.
-  std::vector<int32_t> tokens;
-  tokens.reserve(static_cast<size_t>(sequence.num_known()));
-  for (int64_t i = 0; i + 1 < sequence.num_known(); ++i) tokens.push_back(sequence.token_at(i));
-  sequence.blocks = prefix_cache_->Take(sequence.cache_space, tokens);
+  sequence.blocks = prefix_cache_->Take(sequence.cache_space, sequence.Tokens(0, sequence.num_known() - 1));
   sequence.num_computed = static_cast<int64_t>(sequence.blocks.size()) * kKvBlockTokens;
   return sequence.num_computed;
 }
@@ -302,10 +306,7 @@ void Engine::Remember(const Sequence& sequence) {
   // Of answers only where they round as a prompt would: who takes them over must not see another text for it.
   const bool with_answer = sequence.route != nullptr && PhasesRoundAlike(*sequence.route);
   const int64_t count = with_answer ? sequence.num_computed : std::min(sequence.num_computed, sequence.prompt_size());
-  std::vector<int32_t> tokens;
-  tokens.reserve(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; ++i) tokens.push_back(sequence.token_at(i));
-  prefix_cache_->Insert(sequence.cache_space, tokens, sequence.blocks);
+  prefix_cache_->Insert(sequence.cache_space, sequence.Tokens(0, count), sequence.blocks);
 }
 
 void Engine::Remove(SequenceId id) {
@@ -461,9 +462,7 @@ std::vector<int32_t> Engine::Guess(Sequence& sequence, int64_t rows, int64_t roo
   const auto depends_on_step = [](const Device* device) { return device->caps().bits_depend_on_step; };
   if (std::ranges::any_of(sequence.route->placed().devices(), depends_on_step)) return {};
   Drafter& drafter = *sequence.drafter;
-  std::vector<int32_t> unseen;
-  for (int64_t i = drafter.size(); i < sequence.num_known(); ++i) unseen.push_back(sequence.token_at(i));
-  drafter.Append(unseen);
+  drafter.Append(sequence.Tokens(drafter.size(), sequence.num_known()));
   // The last token of an answer needs no successor.
   const int64_t wanted = sequence.answer_limit - static_cast<int64_t>(sequence.generated.size()) - 1;
   const int64_t limit = std::min({kMaxGuesses, room, wanted});

@@ -172,6 +172,7 @@ class Engine {
   void OpenPrefixes();
   void SavePrefixes() const;
   std::string PrefixFingerprint() const;
+  std::optional<BlockId> TryNewBlock();
   BlockId NewBlock();
   int64_t TakeKnownBlocks(Sequence& sequence);
   std::vector<SequenceStep> ChooseRows(const std::vector<EngineRows>& rows);

@@ -23,8 +23,7 @@ void Engine::OpenPrefixes() {
   prefix_cache_->AddStored(prefix_store_->prefixes(), [this](int64_t idx) -> std::optional<BlockId> {
     const auto bytes = prefix_store_->Block(static_cast<size_t>(idx));
     if (!bytes) return std::nullopt;
-    std::optional<BlockId> block = pool_->Allocate();
-    if (!block && prefix_cache_->EvictOne()) block = pool_->Allocate();
+    const std::optional<BlockId> block = TryNewBlock();
     if (block) {
       std::ranges::copy(*bytes, pool_->base() + static_cast<size_t>(*block) * pool_->block_bytes());
     }

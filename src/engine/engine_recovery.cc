@@ -103,9 +103,7 @@ Result<bool> Engine::BringKvToHost(const Sequence& sequence, const std::vector<S
 Status Engine::Replay(const Sequence& sequence) {
   for (int64_t position = 0; position < sequence.num_computed;) {
     const int64_t count = std::min(options_.max_step_tokens, sequence.num_computed - position);
-    std::vector<int32_t> tokens;
-    tokens.reserve(static_cast<size_t>(count));
-    for (int64_t i = 0; i < count; ++i) tokens.push_back(sequence.token_at(position + i));
+    const std::vector<int32_t> tokens = sequence.Tokens(position, position + count);
     const SequenceRows rows[] = {{0, count, position, sequence.blocks}};
     Bindings bindings;
     bindings.tokens = tokens;

@@ -41,6 +41,13 @@ struct Engine::Sequence {
     return position < prompt_size() ? request->prompt[static_cast<size_t>(position)]
                                     : generated[static_cast<size_t>(position - prompt_size())];
   }
+  // Of the positions from `begin` up to `end`.
+  std::vector<int32_t> Tokens(int64_t begin, int64_t end) const {
+    std::vector<int32_t> tokens;
+    tokens.reserve(static_cast<size_t>(end - begin));
+    for (int64_t i = begin; i < end; ++i) tokens.push_back(token_at(i));
+    return tokens;
+  }
 };
 
 }  // namespace lem

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "base/hash.h"
 #include "base/integer_math.h"
 
 namespace lem {
@@ -23,15 +24,14 @@ constexpr uint64_t kMaxTokens = 1024;
 
 // FNV-1a over words: to find damage, not to keep out who means it.
 uint64_t SumOf(std::span<const std::byte> bytes) {
-  uint64_t sum = 0xcbf29ce484222325u;
+  uint64_t sum = kHashSeed;
   size_t i = 0;
   for (; i + 8 <= bytes.size(); i += 8) {
     uint64_t word = 0;
     std::memcpy(&word, bytes.data() + i, sizeof(word));
-    sum = (sum ^ word) * 0x100000001b3u;
-    sum ^= sum >> 29;
+    sum = HashWord(sum, word);
   }
-  for (; i < bytes.size(); ++i) sum = (sum ^ std::to_integer<uint64_t>(bytes[i])) * 0x100000001b3u;
+  for (; i < bytes.size(); ++i) sum = HashWord(sum, std::to_integer<uint64_t>(bytes[i]));
   return sum;
 }
 
@@ -151,19 +151,14 @@ Status PrefixStore::Write(const std::filesystem::path& path, const std::string& 
   std::error_code error;
   std::filesystem::create_directories(path.parent_path(), error);
   if (error) return PermissionDenied("folder {} cannot be made: {}", path.parent_path().string(), error.message());
-  const std::filesystem::path unfinished = path.string() + ".new";
-  {
-    LEM_ASSIGN_OR_RETURN(OutputFile file, OutputFile::Open(unfinished, OutputFile::Mode::kTruncate));
-    std::filesystem::permissions(unfinished, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write,
-                                 error);
+  return ReplaceFile(path, [&](OutputFile& file) -> Status {
+    LEM_TRY(file.RestrictToOwner());
     LEM_TRY(file.Write(head));
     for (const std::span<const std::byte> block : blocks) {
       LEM_TRY(file.Write({reinterpret_cast<const char*>(block.data()), block.size()}));
     }
-  }
-  std::filesystem::rename(unfinished, path, error);
-  if (error) return PermissionDenied("{} cannot be replaced: {}", path.string(), error.message());
-  return OkStatus();
+    return OkStatus();
+  });
 }
 
 std::optional<std::span<const std::byte>> PrefixStore::Block(size_t idx) const {

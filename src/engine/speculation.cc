@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/hash.h"
+
 namespace lem {
 namespace {
 
@@ -19,8 +21,8 @@ constexpr double kWorthwhile = 1.05;
 }  // namespace
 
 uint64_t Drafter::KeyAt(size_t end) const {
-  uint64_t key = 0xcbf29ce484222325u;
-  for (size_t i = end - kMatch; i < end; ++i) key = (key ^ static_cast<uint32_t>(tokens_[i])) * 0x100000001b3u;
+  uint64_t key = kHashSeed;
+  for (size_t i = end - kMatch; i < end; ++i) key = HashWord(key, static_cast<uint32_t>(tokens_[i]));
   return key;
 }
 

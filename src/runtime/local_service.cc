@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/duration.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/thread_pool.h"
 #include "device/machine.h"
@@ -314,9 +315,9 @@ class LocalService::Impl {
 
   static std::vector<uint64_t> HashPrefixes(std::span<const int32_t> prompt) {
     std::vector<uint64_t> hashes;
-    uint64_t hash = 0xcbf29ce484222325u;
+    uint64_t hash = kHashSeed;
     for (size_t i = 0; i < prompt.size(); ++i) {
-      hash = (hash ^ static_cast<uint32_t>(prompt[i])) * 0x100000001b3u;
+      hash = HashWord(hash, static_cast<uint32_t>(prompt[i]));
       if ((i + 1) % kKvBlockTokens == 0) hashes.push_back(hash);
     }
     return hashes;
@@ -429,7 +430,8 @@ class LocalService::Impl {
     Job& job = *jobs_.at(id);
     scheduler_.Requeue(id, job.lease.engine().Interrupt(id));
     job.running = false;
-    ++num_interrupted_;
+    const std::lock_guard lock(mutex_);
+    ++stats_.interrupted_total;
   }
 
   Decision Decide() {
@@ -454,7 +456,6 @@ class LocalService::Impl {
     num_waiting_ = scheduler_.num_waiting() + static_cast<int64_t>(arrived_.size()) + num_arriving_;
     stats_.waiting = static_cast<int32_t>(scheduler_.num_waiting());
     stats_.running = static_cast<int32_t>(scheduler_.num_running());
-    stats_.interrupted_total = num_interrupted_;
     for (size_t i = 0; i < loads_.size(); ++i) loads_[i] = scheduler_.LoadOf(static_cast<int32_t>(i));
   }
 
@@ -535,7 +536,6 @@ class LocalService::Impl {
   const Clock::time_point started_ = Clock::now();
   // Of the engine's thread alone.
   Scheduler scheduler_;
-  uint64_t num_interrupted_ = 0;
   // Engines with jobs, which hold leases; by model.
   struct EngineUse {
     Engine* engine = nullptr;

@@ -3,7 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <memory>
+#include <utility>
+
+#include "server/generation_setup.h"
 
 namespace lem {
 namespace {
@@ -21,31 +26,29 @@ void Normalise(std::vector<float>& vector, int32_t dimensions) {
   for (float& value : vector) value = static_cast<float>(static_cast<double>(value) * factor);
 }
 
-}  // namespace
-
-ParseResult<std::vector<std::vector<TokenId>>> TokeniseInputs(const ModelInfo& model, const std::vector<Prompt>& inputs,
-                                                              int32_t dimensions, const std::string& param,
-                                                              bool truncate) {
+// The inputs as tokens that the model reads. Errors: an input that is empty or longer than the context, ids that the
+// model has not, dimensions that it has not; each naming its input.
+ParseResult<std::vector<std::vector<TokenId>>> Tokenise(const ModelInfo& model, const EmbeddingQuery& query) {
   const auto refuse = [](Status status, std::string where, std::string code) {
     return tl::unexpected(RequestError{std::move(status), std::move(where), std::move(code)});
   };
-  if (dimensions > model.hidden_size) {
-    return refuse(InvalidArgument("dimensions is {}; allowed: 1 to {}, the width of model '{}'", dimensions,
+  if (query.dimensions > model.hidden_size) {
+    return refuse(InvalidArgument("dimensions is {}; allowed: 1 to {}, the width of model '{}'", query.dimensions,
                                   model.hidden_size, model.id),
                   "dimensions", "invalid_value");
   }
   std::vector<std::vector<TokenId>> tokens;
-  tokens.reserve(inputs.size());
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const std::string where = inputs.size() == 1 ? param : fmt::format("{}[{}]", param, i);
-    const auto* text = std::get_if<std::string>(&inputs[i]);
+  tokens.reserve(query.inputs.size());
+  for (size_t i = 0; i < query.inputs.size(); ++i) {
+    const std::string where = query.inputs.size() == 1 ? query.param : fmt::format("{}[{}]", query.param, i);
+    const auto* text = std::get_if<std::string>(&query.inputs[i]);
     std::vector<TokenId> ids = text != nullptr
                                    ? model.tokenizer->Encode(*text, SpecialTokens::kAsText, AddSpecial::kModelDefault)
-                                   : std::get<std::vector<TokenId>>(inputs[i]);
+                                   : std::get<std::vector<TokenId>>(query.inputs[i]);
     if (ids.empty() || (text != nullptr && text->empty())) {
       return refuse(InvalidArgument("{} is empty; at least one token is needed", where), where, "empty_string");
     }
-    if (truncate) ids.resize(std::min(ids.size(), static_cast<size_t>(model.context_length)));
+    if (query.truncate) ids.resize(std::min(ids.size(), static_cast<size_t>(model.context_length)));
     if (ids.size() > static_cast<size_t>(model.context_length)) {
       return refuse(InvalidArgument("{} has {} tokens; at most {} fit the context of model '{}': shorten it", where,
                                     ids.size(), model.context_length, model.id),
@@ -56,20 +59,49 @@ ParseResult<std::vector<std::vector<TokenId>>> TokeniseInputs(const ModelInfo& m
   return tokens;
 }
 
-void EmbeddingAnswer::Start(AnswerLoop& loop, GenerationContext context, EmbeddingSetup setup,
-                            std::unique_ptr<AnswerSink> sink, const ErrorDialect& dialect) {
-  loop.Adopt(std::shared_ptr<EmbeddingAnswer>(
-      new EmbeddingAnswer(loop, std::move(context), std::move(setup), std::move(sink), dialect)));
-}
+class EmbeddingAnswer final : public AnswerLoop::Task, public std::enable_shared_from_this<EmbeddingAnswer> {
+ public:
+  EmbeddingAnswer(AnswerLoop& loop, GenerationContext context, EmbeddingQuery query,
+                  std::vector<std::vector<TokenId>> inputs, std::unique_ptr<AnswerSink> sink,
+                  const ErrorDialect& dialect)
+      : loop_(loop),
+        context_(std::move(context)),
+        query_(std::move(query)),
+        inputs_(std::move(inputs)),
+        sink_(std::move(sink)),
+        dialect_(dialect),
+        vectors_(inputs_.size()) {}
 
-EmbeddingAnswer::EmbeddingAnswer(AnswerLoop& loop, GenerationContext context, EmbeddingSetup setup,
-                                 std::unique_ptr<AnswerSink> sink, const ErrorDialect& dialect)
-    : loop_(loop),
-      context_(std::move(context)),
-      setup_(std::move(setup)),
-      sink_(std::move(sink)),
-      dialect_(dialect),
-      vectors_(setup_.inputs.size()) {}
+  void Run() override;
+  void Abandon() override { End(); }
+
+ private:
+  struct Pending {
+    size_t input = 0;
+    std::unique_ptr<Generation> generation;
+  };
+
+  bool SubmitMore();
+  void TakeEvents();
+  void Handle(Pending& pending, Event event);
+  void Fail(const Status& status, size_t input);
+  void End();
+
+  AnswerLoop& loop_;
+  const GenerationContext context_;
+  const EmbeddingQuery query_;
+  const std::vector<std::vector<TokenId>> inputs_;
+  const std::unique_ptr<AnswerSink> sink_;
+  const ErrorDialect& dialect_;
+  std::atomic<bool> client_gone_{false};
+
+  // Of the loop's thread alone.
+  std::vector<Pending> pending_;
+  std::vector<std::vector<float>> vectors_;  // by input
+  size_t num_submitted_ = 0, num_done_ = 0;
+  int64_t prompt_tokens_ = 0;
+  bool begun_ = false, ended_ = false;
+};
 
 void EmbeddingAnswer::Run() {
   if (ended_) return;
@@ -84,20 +116,20 @@ void EmbeddingAnswer::Run() {
   }
   if (client_gone_.load()) return End();
   TakeEvents();
-  if (ended_ || !SubmitMore() || num_done_ < setup_.inputs.size()) return;
-  sink_->SendBody(setup_.write(vectors_, prompt_tokens_), {});
+  if (ended_ || !SubmitMore() || num_done_ < inputs_.size()) return;
+  sink_->SendBody(query_.write(query_.model, vectors_, prompt_tokens_), {});
   End();
 }
 
 bool EmbeddingAnswer::SubmitMore() {
-  while (num_submitted_ < setup_.inputs.size() && pending_.size() < kMaxPending) {
+  while (num_submitted_ < inputs_.size() && pending_.size() < kMaxPending) {
     const size_t input = num_submitted_++;
     GenerateRequest request;
     request.id = context_.request_id;
-    request.model = setup_.model;
-    request.prompt = setup_.inputs[input];
+    request.model = query_.model;
+    request.prompt = inputs_[input];
     request.max_tokens = 0;
-    request.pooling = setup_.pooling;
+    request.pooling = query_.pooling;
     request.deadline = context_.deadline;
     SetUrgency(*context_.urgency, request);
     Result<std::unique_ptr<Generation>> generation = context_.service.Submit(std::move(request));
@@ -127,7 +159,7 @@ void EmbeddingAnswer::TakeEvents() {
 void EmbeddingAnswer::Handle(Pending& pending, Event event) {
   if (auto* embedding = std::get_if<EmbeddingEvent>(&event)) {
     vectors_[pending.input] = std::move(embedding->values);
-    Normalise(vectors_[pending.input], setup_.dimensions);
+    Normalise(vectors_[pending.input], query_.dimensions);
   } else if (const auto* finished = std::get_if<FinishedEvent>(&event)) {
     const size_t input = pending.input;
     if (!finished->status.ok()) return Fail(finished->status, input);
@@ -139,7 +171,7 @@ void EmbeddingAnswer::Handle(Pending& pending, Event event) {
 
 void EmbeddingAnswer::Fail(const Status& status, size_t input) {
   const bool is_input = status.code() == StatusCode::kInvalidArgument;
-  const std::string where = vectors_.size() == 1 ? setup_.param : fmt::format("{}[{}]", setup_.param, input);
+  const std::string where = vectors_.size() == 1 ? query_.param : fmt::format("{}[{}]", query_.param, input);
   sink_->SendError({status, is_input ? where : "", ""}, dialect_);
   End();
 }
@@ -148,6 +180,28 @@ void EmbeddingAnswer::End() {
   if (std::exchange(ended_, true)) return;
   pending_.clear();
   loop_.Release(*this);
+}
+
+}  // namespace
+
+void AnswerEmbeddings(const HandlerContext& context, const http::Request& request, const http::Responder& responder,
+                      ParseResult<EmbeddingQuery> query, const ErrorDialect& dialect) {
+  GenerationContext generation = context.ForRequest(request);
+  const auto tokenise = [&]() -> ParseResult<std::vector<std::vector<TokenId>>> {
+    if (!generation.urgency) return tl::unexpected(generation.urgency.error());
+    if (!query) return tl::unexpected(query.error());
+    auto model = FindReadyModel(context.service, query->model, generation.deadline);
+    if (!model) return tl::unexpected(model.error());
+    query->model = model->id;
+    if (query->keep_alive) (void)context.service.SetKeepAlive(model->id, *query->keep_alive);
+    return Tokenise(*model, *query);
+  };
+  auto inputs = tokenise();
+  if (!inputs) return responder.Send(ErrorResponse(inputs.error(), dialect, request.request_id));
+  // The loop keeps the answer until it ends.
+  context.loop.Adopt(std::make_shared<EmbeddingAnswer>(context.loop, std::move(generation), *std::move(query),
+                                                       *std::move(inputs), MakeHttpSink(responder, request.request_id),
+                                                       dialect));
 }
 
 }  // namespace lem

@@ -207,32 +207,25 @@ void OllamaHandlers::HandleAnswer(const http::Request& request, const http::Resp
 void OllamaHandlers::HandleEmbed(const http::Request& request, const http::Responder& responder,
                                  ParseEmbed parse) const {
   if (auto refusal = RefuseMediaType(request)) return responder.Send(*std::move(refusal));
-  GenerationContext context = context_.ForRequest(request);
-  const auto set_up = [&]() -> ParseResult<EmbeddingSetup> {
-    if (!context.urgency) return tl::unexpected(context.urgency.error());
+  const auto read = [&]() -> ParseResult<EmbeddingQuery> {
     auto wanted = ParseBody(request.body, parse);
     if (!wanted) return tl::unexpected(wanted.error());
-    const std::string id = library_.ServedId(wanted->model);
-    auto model = FindReadyModel(context_.service, id, context.deadline);
-    if (!model) return tl::unexpected(model.error());
-    if (wanted->keep_alive) (void)context_.service.SetKeepAlive(id, *wanted->keep_alive);
-    auto inputs = TokeniseInputs(*model, wanted->inputs, wanted->dimensions, "input", wanted->truncate);
-    if (!inputs) return tl::unexpected(inputs.error());
-    EmbeddingSetup setup{
-        .inputs = *std::move(inputs), .model = model->id, .param = "input", .dimensions = wanted->dimensions};
-    setup.write = [response =
+    EmbeddingQuery query{.model = library_.ServedId(wanted->model),
+                         .inputs = std::move(wanted->inputs),
+                         .param = "input",
+                         .dimensions = wanted->dimensions,
+                         .truncate = wanted->truncate,
+                         .keep_alive = wanted->keep_alive};
+    query.write = [response =
                        ollama::EmbedResponse{
                            .model = wanted->model, .is_single = wanted->is_single, .received_at = request.received_at}](
-                      const auto& vectors, int64_t prompt_tokens) mutable {
+                      const std::string&, const auto& vectors, int64_t prompt_tokens) mutable {
       response.prompt_tokens = prompt_tokens;
       return ollama::WriteEmbeddings(response, vectors);
     };
-    return setup;
+    return query;
   };
-  auto setup = set_up();
-  if (!setup) return responder.Send(Refusal(setup.error()));
-  EmbeddingAnswer::Start(context_.loop, std::move(context), *std::move(setup),
-                         MakeHttpSink(responder, request.request_id), kOllamaErrors);
+  AnswerEmbeddings(context_, request, responder, read(), kOllamaErrors);
 }
 
 http::Response OllamaHandlers::Unload(const std::string& id, ollama::Answer answer, const std::string& name) const {

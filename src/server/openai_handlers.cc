@@ -80,55 +80,38 @@ void OpenAiHandlers::HandleCompletion(const http::Request& request, const http::
 }
 
 void OpenAiHandlers::HandleEmbeddings(const http::Request& request, const http::Responder& responder) const {
-  GenerationContext context = context_.ForRequest(request);
-  const auto set_up = [&]() -> ParseResult<EmbeddingSetup> {
-    if (!context.urgency) return tl::unexpected(context.urgency.error());
+  const auto read = [&]() -> ParseResult<EmbeddingQuery> {
     auto wanted = ParseBody(request.body, openai::ParseEmbeddingsRequest);
     if (!wanted) return tl::unexpected(wanted.error());
-    auto model = FindReadyModel(context_.service, wanted->model, context.deadline);
-    if (!model) return tl::unexpected(model.error());
-    auto inputs = TokeniseInputs(*model, wanted->inputs, wanted->dimensions, "input");
-    if (!inputs) return tl::unexpected(inputs.error());
-    EmbeddingSetup setup{.inputs = *std::move(inputs),
-                         .model = model->id,
+    EmbeddingQuery query{.model = wanted->model,
+                         .inputs = std::move(wanted->inputs),
                          .param = "input",
                          .pooling = wanted->pooling,
                          .dimensions = wanted->dimensions};
-    wanted->model = model->id;
-    setup.write = [wanted = *std::move(wanted)](const auto& vectors, int64_t prompt_tokens) {
+    query.write = [wanted = *std::move(wanted)](const std::string& model, const auto& vectors,
+                                                int64_t prompt_tokens) mutable {
+      wanted.model = model;
       return openai::WriteEmbeddings(wanted, vectors, prompt_tokens);
     };
-    return setup;
+    return query;
   };
-  auto setup = set_up();
-  if (!setup) return responder.Send(ErrorResponse(setup.error(), kOpenAiErrors, request.request_id));
-  EmbeddingAnswer::Start(context_.loop, std::move(context), *std::move(setup),
-                         MakeHttpSink(responder, request.request_id), kOpenAiErrors);
+  AnswerEmbeddings(context_, request, responder, read(), kOpenAiErrors);
 }
 
 void OpenAiHandlers::HandleRerank(const http::Request& request, const http::Responder& responder) const {
-  GenerationContext context = context_.ForRequest(request);
-  const auto set_up = [&]() -> ParseResult<EmbeddingSetup> {
-    if (!context.urgency) return tl::unexpected(context.urgency.error());
+  const auto read = [&]() -> ParseResult<EmbeddingQuery> {
     auto wanted = ParseBody(request.body, openai::ParseRerankRequest);
     if (!wanted) return tl::unexpected(wanted.error());
-    auto model = FindReadyModel(context_.service, wanted->model, context.deadline);
-    if (!model) return tl::unexpected(model.error());
-    std::vector<Prompt> texts = {wanted->query};
-    for (const std::string& document : wanted->documents) texts.emplace_back(document);
-    auto inputs = TokeniseInputs(*model, texts, 0, "query and documents");
-    if (!inputs) return tl::unexpected(inputs.error());
-    EmbeddingSetup setup{.inputs = *std::move(inputs), .model = model->id, .param = "query and documents"};
-    wanted->model = model->id;
-    setup.write = [wanted = *std::move(wanted)](const auto& vectors, int64_t prompt_tokens) {
+    EmbeddingQuery query{.model = wanted->model, .inputs = {wanted->query}, .param = "query and documents"};
+    for (const std::string& document : wanted->documents) query.inputs.emplace_back(document);
+    query.write = [wanted = *std::move(wanted)](const std::string& model, const auto& vectors,
+                                                int64_t prompt_tokens) mutable {
+      wanted.model = model;
       return openai::WriteRerank(wanted, MakeId("rerank-"), vectors, prompt_tokens);
     };
-    return setup;
+    return query;
   };
-  auto setup = set_up();
-  if (!setup) return responder.Send(ErrorResponse(setup.error(), kOpenAiErrors, request.request_id));
-  EmbeddingAnswer::Start(context_.loop, std::move(context), *std::move(setup),
-                         MakeHttpSink(responder, request.request_id), kOpenAiErrors);
+  AnswerEmbeddings(context_, request, responder, read(), kOpenAiErrors);
 }
 
 http::Response OpenAiHandlers::HandleModels(const http::Request& request) const {

@@ -2,7 +2,6 @@
 
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -138,7 +137,7 @@ void LaneCache::WriteJobs() {
     }
     if (jobs_.empty() && !stopping_) {
       lock.unlock();
-      Prune();
+      PruneFolder(folder_, max_bytes_);
       lock.lock();
     }
     changed_.notify_all();
@@ -154,11 +153,8 @@ Status LaneCache::Write(const Job& job) {
     return ResourceExhausted("{} has {} bytes free, {} are to stay free", folder_.string(), space.available,
                              kSpareBytes);
   }
-  // Of this thread alone, in this process and others.
-  const fs::path partial = PathOf(job.key).replace_extension(fmt::format("{}.partial", ::syscall(SYS_gettid)));
-  const auto write = [&]() -> Status {
+  return ReplaceFile(PathOf(job.key), [&](OutputFile& file) -> Status {
     const std::span<const std::byte> matrix(job.matrix->data(), job.num_bytes);
-    LEM_ASSIGN_OR_RETURN(OutputFile file, OutputFile::Open(partial, OutputFile::Mode::kTruncate));
     const auto header = HeaderOf(matrix);
     LEM_TRY(file.Write({header.data(), header.size()}));
     for (size_t at = 0; at < matrix.size(); at += kPieceBytes) {
@@ -168,36 +164,7 @@ Status LaneCache::Write(const Job& job) {
       if (stopping_) return Cancelled("the program ends");
     }
     return OkStatus();
-  };
-  Status status = write();
-  if (status.ok()) {
-    fs::rename(partial, PathOf(job.key), error);
-    if (error) status = Internal("{} cannot be renamed: {}", partial.string(), error.message());
-  }
-  if (!status.ok()) fs::remove(partial, error);
-  return status;
-}
-
-void LaneCache::Prune() {
-  struct File {
-    fs::file_time_type used;
-    uint64_t bytes = 0;
-    fs::path path;
-  };
-  std::vector<File> files;
-  uint64_t total = 0;
-  std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder_, error)) {
-    File file{.used = entry.last_write_time(error), .bytes = entry.file_size(error), .path = entry.path()};
-    if (error) continue;  // another process has removed it
-    total += file.bytes;
-    files.push_back(std::move(file));
-  }
-  std::ranges::sort(files, {}, &File::used);
-  for (const File& file : files) {
-    if (total <= max_bytes_) return;
-    if (fs::remove(file.path, error)) total -= file.bytes;
-  }
+  });
 }
 
 }  // namespace lem

@@ -54,7 +54,6 @@ class LaneCache {
   std::filesystem::path PathOf(const std::string& key) const { return folder_ / (key + ".lanes"); }
   void WriteJobs();
   Status Write(const Job& job);
-  void Prune();
 
   const std::filesystem::path folder_;
   const uint64_t max_bytes_;

@@ -1,10 +1,6 @@
 #include "device/npu/npu_weight_cache.h"
 
-#include <unistd.h>
-
-#include <algorithm>
 #include <cstring>
-#include <vector>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -63,48 +59,17 @@ void NpuWeightCache::Store(const std::string& key, std::span<const std::byte> by
     LogWarning("converted weights are not kept: {}", status.message());
     return;
   }
-  Prune();
+  PruneFolder(folder_, max_bytes_);
 }
 
 Status NpuWeightCache::Write(const std::string& key, std::span<const std::byte> bytes) {
   std::error_code error;
   fs::create_directories(folder_, error);
   if (error) return Internal("{} cannot be made: {}", folder_.string(), error.message());
-  const fs::path partial = PathOf(key).replace_extension(fmt::format("{}.partial", ::getpid()));
-  const auto write = [&]() -> Status {
-    LEM_ASSIGN_OR_RETURN(OutputFile file, OutputFile::Open(partial, OutputFile::Mode::kTruncate));
+  return ReplaceFile(PathOf(key), [&](OutputFile& file) -> Status {
     LEM_TRY(file.Write(HashOf(bytes)));
     return file.Write({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-  };
-  Status status = write();
-  if (status.ok()) {
-    fs::rename(partial, PathOf(key), error);
-    if (error) status = Internal("{} cannot be renamed: {}", partial.string(), error.message());
-  }
-  if (!status.ok()) fs::remove(partial, error);
-  return status;
-}
-
-void NpuWeightCache::Prune() {
-  struct File {
-    fs::file_time_type used;
-    uint64_t bytes = 0;
-    fs::path path;
-  };
-  std::vector<File> files;
-  uint64_t total = 0;
-  std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder_, error)) {
-    File file{.used = entry.last_write_time(error), .bytes = entry.file_size(error), .path = entry.path()};
-    if (error) continue;  // another process has removed it
-    total += file.bytes;
-    files.push_back(std::move(file));
-  }
-  std::ranges::sort(files, {}, &File::used);
-  for (const File& file : files) {
-    if (total <= max_bytes_) return;
-    if (fs::remove(file.path, error)) total -= file.bytes;
-  }
+  });
 }
 
 }  // namespace lem

@@ -31,7 +31,6 @@ class NpuWeightCache {
  private:
   std::filesystem::path PathOf(const std::string& key) const { return folder_ / (key + ".npuw"); }
   Status Write(const std::string& key, std::span<const std::byte> bytes);
-  void Prune();
 
   const std::filesystem::path folder_;
   const uint64_t max_bytes_;
