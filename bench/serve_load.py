@@ -251,35 +251,33 @@ async def prefix_pair(server, arguments, seed):
     return times
 
 
+def run_server(arguments, server, seed):
+    """What a mode measures of one server, a result each number of clients or rate."""
+    if arguments.mode in ("closed", "poisson"):
+        values, run = ((arguments.clients, closed_loop) if arguments.mode == "closed" else (arguments.rate, poisson))
+        for value in values:
+            busy, own = busy_seconds(), time.perf_counter()
+            result = asyncio.run(run(server, arguments, value, f"{seed} {value}"))
+            result["machine_busy"] = round((busy_seconds() - busy) / (time.perf_counter() - own), 2)
+            yield {arguments.mode: value, **result}
+    elif arguments.mode == "latency":
+        asyncio.run(latency(server, arguments, "warm"))
+        yield asyncio.run(latency(server, arguments, seed))
+    elif arguments.mode == "background":
+        yield asyncio.run(background(server, arguments, seed))
+    else:
+        yield {"ttft_ms": asyncio.run(prefix_pair(server, arguments, seed))}
+
+
 def run_mode(arguments):
     engines = {"lem": start_lem} if arguments.no_peer else {"lem": start_lem, "llama.cpp": start_peer}
     cells = []
     for round_idx in range(arguments.rounds):
-        if arguments.mode in ("closed", "poisson"):
-            values = arguments.clients if arguments.mode == "closed" else arguments.rate
-            run = closed_loop if arguments.mode == "closed" else poisson
         for engine, start in engines.items():
             server = start(arguments)
             try:
-                if arguments.mode in ("closed", "poisson"):
-                    for value in values:
-                        busy, own = busy_seconds(), time.perf_counter()
-                        result = asyncio.run(run(server, arguments, value, f"{round_idx} {value}"))
-                        result["machine_busy"] = round((busy_seconds() - busy) / (time.perf_counter() - own), 2)
-                        cells.append({"engine": engine, "round": round_idx, arguments.mode: value, **result})
-                        print(json.dumps(cells[-1]), file=sys.stderr, flush=True)
-                elif arguments.mode == "latency":
-                    asyncio.run(latency(server, arguments, "warm"))
-                    cells.append({"engine": engine, "round": round_idx,
-                                  **asyncio.run(latency(server, arguments, f"{round_idx}"))})
-                    print(json.dumps(cells[-1]), file=sys.stderr, flush=True)
-                elif arguments.mode == "background":
-                    cells.append({"engine": engine, "round": round_idx,
-                                  **asyncio.run(background(server, arguments, f"{round_idx}"))})
-                    print(json.dumps(cells[-1]), file=sys.stderr, flush=True)
-                else:
-                    cells.append({"engine": engine, "round": round_idx,
-                                  "ttft_ms": asyncio.run(prefix_pair(server, arguments, f"{round_idx}"))})
+                for result in run_server(arguments, server, f"{round_idx}"):
+                    cells.append({"engine": engine, "round": round_idx, **result})
                     print(json.dumps(cells[-1]), file=sys.stderr, flush=True)
             finally:
                 server.stop()

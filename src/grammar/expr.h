@@ -133,7 +133,7 @@ class ExprSet {
   std::optional<bool> TryAlive(ExprId expr, const ByteClasses& classes, size_t max_states);
   bool Matches(ExprId expr, std::string_view text);
 
-  ByteClasses Classes(std::span<const ExprId> exprs);
+  ByteClasses Classes(std::span<const ExprId> exprs) const;
   // The sets of bytes that `expr`, or a rule that it calls, may ask about before a byte of `stops` has come.
   std::vector<ByteSet> SetsBefore(ExprId expr, const ByteSet& stops, std::span<const ExprId> rules) const;
   // `expr` with calls of rules for which dead[rule] is true replaced by nothing.
@@ -171,6 +171,10 @@ class ExprSet {
     }
     return predicate(expr);
   }
+  // The sets of bytes that expressions ask about, and the rules that they call. With `before`, only those that may be
+  // asked about until one of its bytes has come.
+  std::vector<ByteSet> SetsIn(std::span<const ExprId> exprs, const ByteSet* before,
+                              std::span<const ExprId> rules) const;
   uint32_t InternSet(const ByteSet& set);
   ExprId OneOfTree(std::span<const std::string> sorted, size_t depth);
   ExprId DeriveNode(ExprId expr, uint8_t byte);

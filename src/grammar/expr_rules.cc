@@ -35,10 +35,11 @@ ByteClasses ByteClasses::Of(std::span<const ByteSet> sets) {
   return classes;
 }
 
-std::vector<ByteSet> ExprSet::SetsBefore(ExprId expr, const ByteSet& stops, std::span<const ExprId> rules) const {
+std::vector<ByteSet> ExprSet::SetsIn(std::span<const ExprId> exprs, const ByteSet* before,
+                                     std::span<const ExprId> rules) const {
   std::vector<ByteSet> sets;
   NumberMap seen;
-  std::vector<ExprId> todo{expr};
+  std::vector<ExprId> todo(exprs.begin(), exprs.end());
   bool digits = false;
   while (!todo.empty()) {
     const ExprId at = todo.back();
@@ -53,7 +54,8 @@ std::vector<ByteSet> ExprSet::SetsBefore(ExprId expr, const ByteSet& stops, std:
       case Kind::kConcat: {
         todo.push_back(node.a);
         const Node& head = nodes_[node.a];
-        if (head.kind != Kind::kBytes || !sets_[head.a].IsWithin(stops)) todo.push_back(node.b);
+        const bool stops = before != nullptr && head.kind == Kind::kBytes && sets_[head.a].IsWithin(*before);
+        if (!stops) todo.push_back(node.b);
         break;
       }
       case Kind::kAlt:
@@ -65,7 +67,7 @@ std::vector<ByteSet> ExprSet::SetsBefore(ExprId expr, const ByteSet& stops, std:
         todo.push_back(node.a);
         break;
       case Kind::kCall:
-        todo.push_back(rules[node.a]);
+        if (!rules.empty()) todo.push_back(rules[node.a]);
         break;
       case Kind::kMultiple:
       case Kind::kBound:
@@ -79,47 +81,12 @@ std::vector<ByteSet> ExprSet::SetsBefore(ExprId expr, const ByteSet& stops, std:
   return sets;
 }
 
-ByteClasses ExprSet::Classes(std::span<const ExprId> exprs) {
-  std::vector<bool> seen(nodes_.size());
-  std::vector<bool> used(sets_.size());
-  std::vector<ExprId> todo(exprs.begin(), exprs.end());
-  bool digits = false;
-  while (!todo.empty()) {
-    const ExprId expr = todo.back();
-    todo.pop_back();
-    if (seen[expr]) continue;
-    seen[expr] = true;
-    const Node& node = nodes_[expr];
-    switch (node.kind) {
-      case Kind::kBytes:
-        used[node.a] = true;
-        break;
-      case Kind::kConcat:
-        todo.push_back(node.a);
-        todo.push_back(node.b);
-        break;
-      case Kind::kAlt:
-      case Kind::kAnd:
-        for (const ExprId child : ChildrenOf(node)) todo.push_back(child);
-        break;
-      case Kind::kRepeat:
-      case Kind::kNot:
-        todo.push_back(node.a);
-        break;
-      case Kind::kMultiple:
-      case Kind::kBound:
-        digits = true;
-        break;
-      default:
-        break;
-    }
-  }
-  std::vector<ByteSet> sets;
-  for (size_t i = 0; i < used.size(); ++i) {
-    if (used[i]) sets.push_back(sets_[i]);
-  }
-  if (digits) AddDigits(sets);
-  return ByteClasses::Of(sets);
+std::vector<ByteSet> ExprSet::SetsBefore(ExprId expr, const ByteSet& stops, std::span<const ExprId> rules) const {
+  return SetsIn({&expr, 1}, &stops, rules);
+}
+
+ByteClasses ExprSet::Classes(std::span<const ExprId> exprs) const {
+  return ByteClasses::Of(SetsIn(exprs, nullptr, {}));
 }
 
 ExprId ExprSet::WithoutRules(ExprId expr, const std::vector<bool>& dead, std::unordered_map<ExprId, ExprId>& memo) {
