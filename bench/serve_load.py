@@ -110,12 +110,12 @@ def peer_worker(arguments):
     os._exit(0)
 
 
-async def complete(server, body, on_token=None):
-    """One streamed completion. Returns the times of its tokens after the request was sent, or the status that refused it."""
+async def complete(server, body, on_token=None, fields=""):
+    """One streamed completion, with more header fields. Returns the times of its tokens after the request was sent, or the status that refused it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     payload = json.dumps({"model": server.model, "stream": True, "temperature": 0, "ignore_eos": True, **body}).encode()
     head = f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nConnection: close\r\n" \
-           f"Content-Length: {len(payload)}\r\n\r\n"
+           f"{fields}Content-Length: {len(payload)}\r\n\r\n"
     begin = time.perf_counter()
     writer.write(head.encode() + payload)
     times = []
@@ -208,7 +208,9 @@ async def background(server, arguments, seed):
         return [rng.randrange(1000, 40000) for _ in range(count)]
 
     async def stream(results):
-        results.append({**await complete(server, {"prompt": ids(32), "max_tokens": 300}), "tokens": 300})
+        # Not the likeliest tokens: these repeat themselves, and what repeats is guessed and comes in bursts.
+        body = {"prompt": ids(32), "max_tokens": 300, "temperature": 1, "seed": rng.randrange(1 << 30)}
+        results.append({**await complete(server, body), "tokens": 300})
 
     async def shorts(results, stop):
         while not stop.is_set():
@@ -217,7 +219,8 @@ async def background(server, arguments, seed):
 
     async def long_prompts(stop):
         while not stop.is_set():
-            await complete(server, {"prompt": ids(arguments.context - 64), "max_tokens": 1}, lambda _: True)
+            await complete(server, {"prompt": ids(arguments.context - 64), "max_tokens": 1},
+                           fields="x-lem-priority: background\r\n")
 
     report = {}
     for name in ("idle", "beside"):

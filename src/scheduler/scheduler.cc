@@ -164,9 +164,8 @@ void Scheduler::Requeue(SequenceId id, int64_t num_tokens) {
   waiting_.push_back(std::move(again));
 }
 
-// Rows of prompts beside answers that somebody waits for. 0 = none this time.
-int64_t Scheduler::ChunkLimit(int32_t model, int64_t num_answers, Seconds now) {
-  constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
+// Rows of prompts, for which somebody waits or not, beside so many answers. 0 = none this time.
+int64_t Scheduler::ChunkLimit(int32_t model, int64_t num_answers, bool patient, Seconds now) const {
   Seconds target = std::numeric_limits<Seconds>::infinity();
   bool has_interactive = false;
   for (const Running& r : running_) {
@@ -174,8 +173,11 @@ int64_t Scheduler::ChunkLimit(int32_t model, int64_t num_answers, Seconds now) {
     has_interactive = true;
     if (r.demand.tpot_target > 0) target = std::min(target, r.demand.tpot_target);
   }
-  if (!has_interactive) return kNoLimit;
   const StepCosts& costs = costs_[static_cast<size_t>(model)].steps;
+  if (!has_interactive) {
+    if (!patient) return std::numeric_limits<int64_t>::max();
+    return std::max(options_.min_patient_rows, static_cast<int64_t>(options_.patient_step_s / costs.prompt_row_s()));
+  }
   const std::optional<Seconds> alone = costs.AnswersAlone(num_answers);
   if (!alone) return 0;  // one step without prompts shows it
   const Seconds limit = std::isfinite(target) ? target : *alone * options_.itl_factor;
@@ -212,10 +214,15 @@ Decision Scheduler::RowsFor(int32_t model, const ModelCapacity& capacity, Second
     if (tokens_left > 0 && outputs_left > 0) add(*r, 1);
   }
   const auto num_answers = static_cast<int64_t>(decision.rows.size());
-  int64_t chunk_left = tokens_left;
-  if (num_answers > 0 && !prompts.empty()) chunk_left = std::min(chunk_left, ChunkLimit(model, num_answers, now));
+  int64_t chunk_left = 0;
+  if (!prompts.empty()) {
+    const bool patient = prompts.front().first.rank > 0;
+    chunk_left = std::min(tokens_left, ChunkLimit(model, num_answers, patient, now));
+  }
   for (const auto& [urgency, r] : prompts) {
     if (chunk_left <= 0 || outputs_left <= 0) break;
+    // Whose first token comes with this step does not wait for prompts that are less urgent.
+    if (urgency.rank > prompts.front().first.rank) break;
     int64_t chunk = std::min(r->demand.prompt_tokens - r->computed, chunk_left);
     if (r->demand.outputs_every_row) chunk = std::min(chunk, outputs_left);
     chunk_left -= add(*r, chunk);

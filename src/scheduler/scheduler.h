@@ -5,8 +5,8 @@
 // without an engine. The order among requests: interactive before batch before background, a class up for every
 // `ageing_s` of waiting, so that nobody starves; then the tenant who got least; then who is due first, which for those
 // without a target of their own is a matter of when they came and how long their prompts are. A step gives every
-// decoding sequence one token and adds chunks of prompts in that order; while interactive answers run, no more of them
-// than keeps the time between two tokens within its limit. Models take turns. Not thread-safe.
+// decoding sequence one token and adds chunks of prompts in that order, all of one class; while interactive answers
+// run, no more of them than keeps the time between two tokens within its limit. Models take turns. Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -40,6 +40,10 @@ struct SchedulerOptions {
   // A step with rows of prompts takes at most so many times what its answers take alone, for answers without a target.
   double itl_factor = 2;
   int64_t min_chunk = 8;  // rows of prompts in any step: they never stand still
+  // Steps of prompts that nobody waits for take about so long, if rows are slow: whoever comes meanwhile is not to wait
+  // for them. But not fewer rows than these, since rows are dearer the fewer they are.
+  Seconds patient_step_s = 0.05;
+  int64_t min_patient_rows = 64;
 };
 
 struct SequenceDemand {
@@ -154,7 +158,7 @@ class Scheduler {
   // Who is least urgent of those that run, if it is less urgent than `than`.
   std::optional<SequenceId> LeastUrgent(int32_t model, const Urgency* than, Seconds now) const;
   Decision RowsFor(int32_t model, const ModelCapacity& capacity, Seconds now);
-  int64_t ChunkLimit(int32_t model, int64_t num_answers, Seconds now);
+  int64_t ChunkLimit(int32_t model, int64_t num_answers, bool patient, Seconds now) const;
 
   const int32_t num_models_;
   const SchedulerOptions options_;

@@ -237,6 +237,33 @@ TEST(SchedulerTest, PromptsBesideAnswersKeepTheTimeBetweenTokens) {
   EXPECT_GE(prompt_rows, 2000);
 }
 
+TEST(SchedulerTest, WhoComesDuringABackgroundPromptDoesNotWaitForIt) {
+  Scheduler scheduler(1, {.patient_step_s = 0.1, .min_patient_rows = 64});
+  const ModelCapacity room{.free_blocks = 10000, .max_step_tokens = 256, .max_step_outputs = 64, .max_running = 64};
+  SequenceDemand background = Demand(1, 8000, 600);
+  background.priority = Priority::kBackground;
+  scheduler.Enqueue(background);
+  Decision step;
+  for (int i = 0; i < 40; ++i) {
+    step = AdmitAndNext(scheduler, {room});
+    Done(scheduler, step, 0.001 * static_cast<double>(step.rows.at(0).num_tokens));
+  }
+  EXPECT_NEAR(static_cast<double>(step.rows[0].num_tokens), 100, 2);
+  for (int i = 0; i < 40; ++i) {
+    step = AdmitAndNext(scheduler, {room});
+    Done(scheduler, step, 0.01 * static_cast<double>(step.rows.at(0).num_tokens));
+  }
+  EXPECT_EQ(step.rows[0].num_tokens, 64);
+  scheduler.Enqueue(Demand(2, 40, 4));
+  step = AdmitAndNext(scheduler, {room});
+  ASSERT_EQ(step.rows.size(), 1u) << "the other prompt would only hold it up";
+  EXPECT_EQ(step.rows[0].id, 2u);
+  EXPECT_EQ(step.rows[0].num_tokens, 40);
+  Done(scheduler, step);
+  scheduler.Remove(2, 1);
+  EXPECT_EQ(AdmitAndNext(scheduler, {room}).rows.at(0).id, 1u);
+}
+
 // Answers that get several tokens a step (guessed or forced ones) do not keep prompts waiting.
 TEST(SchedulerTest, AnswersThatRunAheadDoNotHoldUpPrompts) {
   Scheduler scheduler(1);
