@@ -28,6 +28,7 @@ class LocalService::Impl {
         threads_(options_.num_threads),
         planner_(MakePlanner()),
         models_({.models = options_.models,
+                 .list_models = options_.list_models,
                  .engine = options_.engine,
                  .place_by_cost = options_.place_by_cost,
                  .devices = options_.devices,
@@ -35,10 +36,8 @@ class LocalService::Impl {
                  .memory_bytes = options_.memory_bytes,
                  .keep_alive = options_.keep_alive},
                 *planner_, threads_),
-        loads_(options_.models.size()),
         scheduler_(static_cast<int32_t>(options_.models.size()), options_.scheduler),
         engines_(options_.models.size()) {
-    for (size_t i = 0; i < loads_.size(); ++i) loads_[i] = scheduler_.LoadOf(static_cast<int32_t>(i));
     engine_thread_ = std::thread([this] { EngineLoop(); });
   }
 
@@ -183,7 +182,8 @@ class LocalService::Impl {
 
   // What would come too late is refused now. REQUIRES: mutex_ held.
   Status CheckLoad(const GenerateRequest& request, int32_t model) const {
-    const ModelLoad& load = loads_[static_cast<size_t>(model)];
+    const ModelLoad load =
+        static_cast<size_t>(model) < loads_.size() ? loads_[static_cast<size_t>(model)] : ModelLoad{};
     const Seconds ttft = EstimateTtft(load, request.priority, static_cast<int64_t>(request.prompt.size()));
     if (num_waiting_ >= options_.max_waiting) {
       return ResourceExhausted("{} requests are waiting already, {} at most may; try again in about {:.0f} s",
@@ -288,6 +288,10 @@ class LocalService::Impl {
     for (std::unique_ptr<Job>& job : arrived_) {
       const GenerateRequest& request = *job->request;
       const Engine& engine = job->lease.engine();
+      if (const auto count = static_cast<size_t>(job->model()) + 1; count > engines_.size()) {
+        engines_.resize(count);
+        scheduler_.AddModels(static_cast<int32_t>(count));
+      }
       scheduler_.Enqueue({.id = job->id,
                           .model = job->model(),
                           .prompt_tokens = static_cast<int64_t>(request.prompt.size()),
@@ -456,6 +460,7 @@ class LocalService::Impl {
     num_waiting_ = scheduler_.num_waiting() + static_cast<int64_t>(arrived_.size()) + num_arriving_;
     stats_.waiting = static_cast<int32_t>(scheduler_.num_waiting());
     stats_.running = static_cast<int32_t>(scheduler_.num_running());
+    loads_.resize(engines_.size());
     for (size_t i = 0; i < loads_.size(); ++i) loads_[i] = scheduler_.LoadOf(static_cast<int32_t>(i));
   }
 
@@ -528,7 +533,7 @@ class LocalService::Impl {
   SequenceId next_id_ = 1;
   int64_t num_arriving_ = 0;      // being submitted
   int64_t num_waiting_ = 0;       // submitted and not running
-  std::vector<ModelLoad> loads_;  // by model
+  std::vector<ModelLoad> loads_;  // by model, as far as requests have come
   int64_t num_active_ = 0;        // taken by the engine's thread and not finished
   ServiceStats stats_;
   bool stopping_ = false, draining_ = false, cancel_all_ = false;

@@ -15,7 +15,8 @@
 namespace lem {
 
 struct LocalServiceOptions {
-  std::vector<ModelSource> models;   // at least one
+  std::vector<ModelSource> models;
+  ListModels list_models;            // models that come and go later; empty = none
   int32_t num_threads = 0;           // of the compute pool; 0 = one a processor
   EngineOptions engine;              // for every model; unless requests are placed by cost, its placement names devices
   bool place_by_cost = false;        // each request goes where it is predicted to be best, and not to engine.placement

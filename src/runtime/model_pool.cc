@@ -75,22 +75,7 @@ ModelPool::ModelPool(ModelPoolOptions options, LivePlanner& planner, ThreadPool&
       threads_(threads),
       kernels_(BestKernelTable()),
       budget_(BudgetOf(options_)) {
-  for (const ModelSource& source : options_.models) {
-    auto slot = std::make_unique<Slot>();
-    slot->source = source;
-    slot->index = static_cast<int32_t>(slots_.size());
-    slot->info.on_demand = !source.at_start;
-    slot->wanted = source.at_start;
-    slot->keep_alive = source.at_start ? std::chrono::seconds(-1) : options_.keep_alive;
-    slot->info.id = source.id;
-    slot->info.path = source.path.string();
-    slot->info.created_unix_s = ModificationTime(source.path);
-    slot->info.state = source.at_start ? ModelState::kLoading : ModelState::kUnloaded;
-    std::error_code error;
-    const auto size = std::filesystem::file_size(source.path, error);
-    if (!error) slot->info.size_bytes = size;
-    slots_.push_back(std::move(slot));
-  }
+  for (const ModelSource& source : options_.models) AddSlot(source);
   thread_ = std::thread([this] { Work(); });
 }
 
@@ -103,20 +88,79 @@ ModelPool::~ModelPool() {
   thread_.join();
 }
 
-Result<size_t> ModelPool::FindSlot(const std::string& id) const {
-  if (id.empty() && !slots_.empty()) return size_t{0};
-  std::vector<std::string> ids;
-  for (size_t i = 0; i < slots_.size(); ++i) {
-    if (slots_[i]->source.id == id) return i;
-    ids.push_back(slots_[i]->source.id);
+// REQUIRES: mutex_ held, or nobody else knows the pool.
+void ModelPool::AddSlot(const ModelSource& source) {
+  auto slot = std::make_unique<Slot>();
+  slot->source = source;
+  slot->index = static_cast<int32_t>(slots_.size());
+  slot->wanted = source.at_start;
+  slot->keep_alive = source.at_start ? std::chrono::seconds(-1) : options_.keep_alive;
+  slot->info.id = source.id;
+  slot->info.path = source.path.string();
+  slot->info.on_demand = !source.at_start;
+  slot->info.created_unix_s = ModificationTime(source.path);
+  slot->info.state = source.at_start ? ModelState::kLoading : ModelState::kUnloaded;
+  std::error_code error;
+  const auto size = std::filesystem::file_size(source.path, error);
+  if (!error) slot->info.size_bytes = size;
+  slots_.push_back(std::move(slot));
+}
+
+void ModelPool::Refresh(bool thorough) {
+  if (!options_.list_models) return;
+  const std::lock_guard list_lock(list_mutex_);
+  const auto sources = options_.list_models(thorough);
+  if (!sources) return;
+  const std::lock_guard lock(mutex_);
+  const auto is_of = [](const ModelSource& source) {
+    return [&](const auto& slot) { return slot->source.id == source.id && slot->source.path == source.path; };
+  };
+  for (const auto& slot : slots_) {
+    const bool is_there = std::ranges::any_of(*sources, [&](const ModelSource& source) { return is_of(source)(slot); });
+    if (slot->is_gone == is_there) LogInfo("model {} is {}", slot->source.id, is_there ? "there again" : "gone");
+    slot->is_gone = !is_there;
+    if (!is_there) slot->unload_asked = true;
   }
+  for (ModelSource source : *sources) {
+    if (std::ranges::any_of(slots_, is_of(source))) continue;
+    source.at_start = false;
+    AddSlot(source);
+    LogInfo("model {} is there now", source.id);
+  }
+  changed_.notify_all();
+}
+
+Result<ModelPool::Slot*> ModelPool::FindSlot(const std::string& id, std::unique_lock<std::mutex>& lock) {
+  const auto find = [&] {
+    const auto is_it = [&](const auto& slot) { return !slot->is_gone && (id.empty() || slot->source.id == id); };
+    const auto found = std::ranges::find_if(slots_, is_it);
+    return found == slots_.end() ? nullptr : found->get();
+  };
+  if (Slot* const slot = find()) return slot;
+  lock.unlock();
+  Refresh(/*thorough=*/true);
+  lock.lock();
+  if (Slot* const slot = find()) return slot;
+  std::vector<std::string> ids;
+  for (const auto& slot : slots_) {
+    if (!slot->is_gone) ids.push_back(slot->source.id);
+  }
+  if (ids.empty()) return NotFound("there is no model '{}', nor any other: pull one (lem pull smollm2:135m)", id);
   return NotFound("there is no model '{}'; models served here: {}", id, fmt::join(ids, ", "));
 }
 
-Result<ModelPool::Lease> ModelPool::Use(const std::string& id) {
+std::vector<ModelPool::Slot*> ModelPool::Slots() const {
   const std::lock_guard lock(mutex_);
-  LEM_ASSIGN_OR_RETURN(const size_t idx, FindSlot(id));
-  Slot& slot = *slots_[idx];
+  std::vector<Slot*> slots;
+  slots.reserve(slots_.size());
+  for (const auto& slot : slots_) slots.push_back(slot.get());
+  return slots;
+}
+
+Result<ModelPool::Lease> ModelPool::Use(const std::string& id) {
+  std::unique_lock lock(mutex_);
+  LEM_ASSIGN_OR_RETURN(Slot* const found, FindSlot(id, lock));
+  Slot& slot = *found;
   switch (slot.info.state) {
     case ModelState::kReady:
       break;
@@ -135,8 +179,8 @@ Result<ModelPool::Lease> ModelPool::Use(const std::string& id) {
 
 Status ModelPool::EnsureLoaded(const std::string& id, TimePoint deadline) {
   std::unique_lock lock(mutex_);
-  LEM_ASSIGN_OR_RETURN(const size_t idx, FindSlot(id));
-  Slot& slot = *slots_[idx];
+  LEM_ASSIGN_OR_RETURN(Slot* const found, FindSlot(id, lock));
+  Slot& slot = *found;
   const auto settled = [&] { return stopping_ || slot.info.state != ModelState::kLoading; };
   if (slot.info.state == ModelState::kUnloaded || (slot.info.state == ModelState::kFailed && !slot.source.at_start)) {
     slot.wanted = true;
@@ -157,17 +201,17 @@ Status ModelPool::EnsureLoaded(const std::string& id, TimePoint deadline) {
 }
 
 Status ModelPool::Unload(const std::string& id) {
-  const std::lock_guard lock(mutex_);
-  LEM_ASSIGN_OR_RETURN(const size_t idx, FindSlot(id));
-  slots_[idx]->unload_asked = true;
+  std::unique_lock lock(mutex_);
+  LEM_ASSIGN_OR_RETURN(Slot* const slot, FindSlot(id, lock));
+  slot->unload_asked = true;
   changed_.notify_all();
   return OkStatus();
 }
 
 Status ModelPool::SetKeepAlive(const std::string& id, std::chrono::seconds keep_alive) {
-  const std::lock_guard lock(mutex_);
-  LEM_ASSIGN_OR_RETURN(const size_t idx, FindSlot(id));
-  slots_[idx]->keep_alive = keep_alive;
+  std::unique_lock lock(mutex_);
+  LEM_ASSIGN_OR_RETURN(Slot* const slot, FindSlot(id, lock));
+  slot->keep_alive = keep_alive;
   changed_.notify_all();
   return OkStatus();
 }
@@ -184,29 +228,32 @@ Status ModelPool::WaitForStart() {
   return OkStatus();
 }
 
-std::vector<ModelInfo> ModelPool::Infos() const {
+std::vector<ModelInfo> ModelPool::Infos() {
+  Refresh(/*thorough=*/false);
   const std::lock_guard lock(mutex_);
   std::vector<ModelInfo> infos;
   infos.reserve(slots_.size());
   for (const auto& slot : slots_) {
+    if (slot->is_gone) continue;
     infos.push_back(slot->info);
     infos.back().expires = ExpiryOf(*slot);
   }
   return infos;
 }
 
-Result<ModelInfo> ModelPool::Find(const std::string& id) const {
-  const std::lock_guard lock(mutex_);
-  LEM_ASSIGN_OR_RETURN(const size_t idx, FindSlot(id));
-  ModelInfo info = slots_[idx]->info;
-  info.expires = ExpiryOf(*slots_[idx]);
+Result<ModelInfo> ModelPool::Find(const std::string& id) {
+  std::unique_lock lock(mutex_);
+  LEM_ASSIGN_OR_RETURN(const Slot* const slot, FindSlot(id, lock));
+  ModelInfo info = slot->info;
+  info.expires = ExpiryOf(*slot);
   return info;
 }
 
 bool ModelPool::AllReady() const {
   const std::lock_guard lock(mutex_);
-  return std::ranges::all_of(
-      slots_, [](const auto& slot) { return !slot->source.at_start || slot->info.state == ModelState::kReady; });
+  return std::ranges::all_of(slots_, [](const auto& slot) {
+    return !slot->source.at_start || slot->is_gone || slot->info.state == ModelState::kReady;
+  });
 }
 
 void ModelPool::SetPlacementError(int32_t index, const Status& error) {
@@ -289,7 +336,7 @@ void ModelPool::Work() {
       LoadAndReport(*to_load);
     }
   }
-  for (const auto& slot : slots_) {
+  for (Slot* const slot : Slots()) {
     if (slot->engine != nullptr) planner_.RemoveModel(slot->index);
     slot->engine.reset();
   }
@@ -322,8 +369,8 @@ void ModelPool::LoadAndReport(Slot& slot) {
 // devices.
 Status ModelPool::Load(Slot& slot) {
   if (!devices_open_) {
-    for (const auto& other : slots_) {
-      if (!other->source.at_start && other.get() != &slot) continue;
+    for (Slot* const other : Slots()) {
+      if (!other->source.at_start && other != &slot) continue;
       const Status opened = OpenModel(*other);
       if (!opened.ok()) other->model.reset();  // it says so itself when its turn comes
     }
@@ -366,7 +413,7 @@ Status ModelPool::OpenDevices() {
     }
   };
   add(options_.engine.placement.DeviceIds());
-  for (const auto& slot : slots_) {
+  for (const Slot* const slot : Slots()) {
     if (slot->model == nullptr) continue;
     add(slot->placement.DeviceIds());
     add(slot->device_ids);

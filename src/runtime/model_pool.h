@@ -9,6 +9,7 @@
 #include <condition_variable>
 #include <deque>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -31,8 +32,13 @@ struct ModelSource {
   bool at_start = true;  // loaded at once and kept; else when it is asked for, and let go when it has been idle
 };
 
+// The models that there are, as far as it can tell without being `thorough`: nullopt if nothing has changed since it
+// was asked last, or it cannot tell. Called from any thread, one at a time.
+using ListModels = std::function<std::optional<std::vector<ModelSource>>(bool thorough)>;
+
 struct ModelPoolOptions {
   std::vector<ModelSource> models;
+  ListModels list_models;  // what comes later is there from then on, and what goes is not; empty = nothing does
   EngineOptions engine;
   bool place_by_cost = false;
   std::vector<std::string> devices;
@@ -93,11 +99,10 @@ class ModelPool {
   // Blocks until what was to be loaded at the start is, or failed. Errors: of the first that failed, naming it.
   Status WaitForStart();
 
-  std::vector<ModelInfo> Infos() const;
-  Result<ModelInfo> Find(const std::string& id) const;
+  std::vector<ModelInfo> Infos();
+  Result<ModelInfo> Find(const std::string& id);
   // Of models at the start.
   bool AllReady() const;
-  size_t size() const { return slots_.size(); }
   // Calls `use` with each engine that is loaded, which stays meanwhile.
   template <typename Use>
   void ForEachEngine(Use use) const {
@@ -122,6 +127,7 @@ class ModelPool {
     int32_t index = 0;
     int64_t num_leases = 0;
     bool wanted = false;        // to be loaded
+    bool is_gone = false;       // there is no such model any more; who uses it may go on
     bool unload_asked = false;  // to go as soon as it is idle
     TimePoint idle_since{};
     bool is_fresh = false;  // somebody had it loaded and has not used it yet
@@ -142,7 +148,11 @@ class ModelPool {
     std::unique_ptr<Engine> engine;
   };
 
-  Result<size_t> FindSlot(const std::string& id) const;
+  void AddSlot(const ModelSource& source);
+  void Refresh(bool thorough);
+  // Looks again if it does not know the model. `lock` is of mutex_.
+  Result<Slot*> FindSlot(const std::string& id, std::unique_lock<std::mutex>& lock);
+  std::vector<Slot*> Slots() const;
   std::optional<TimePoint> ExpiryOf(const Slot& slot) const;
   void Work();
   Slot* NextToUnload(TimePoint now);
@@ -165,13 +175,14 @@ class ModelPool {
   const KernelTable& kernels_;
   const uint64_t budget_;
 
+  std::mutex list_mutex_;  // one asks what there is; taken before mutex_
   mutable std::mutex mutex_;
   std::condition_variable changed_;  // wishes, states, leases that end
   bool stopping_ = false;
   std::unique_ptr<MemoryManager> memory_;  // made by the loader before any device
   DeviceRegistry devices_;                 // filled before the first engine is made, and unchanged then
   bool devices_open_ = false;
-  std::vector<std::unique_ptr<Slot>> slots_;
+  std::vector<std::unique_ptr<Slot>> slots_;          // they stay where they are, and are never taken out
   std::vector<std::shared_ptr<const void>> retired_;  // texts of files that were replaced
 
   std::thread thread_;

@@ -35,7 +35,7 @@ class ModelPoolTest : public testing::Test {
     return options;
   }
   static Clock::time_point Soon() { return Clock::now() + std::chrono::seconds(30); }
-  static void WaitForState(const ModelPool& pool, const std::string& id, ModelState state) {
+  static void WaitForState(ModelPool& pool, const std::string& id, ModelState state) {
     for (int i = 0; i < 3000 && pool.Find(id)->state != state; ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
@@ -46,6 +46,43 @@ class ModelPoolTest : public testing::Test {
   ThreadPool threads_{1};
   std::unique_ptr<LivePlanner> planner_;
 };
+
+TEST_F(ModelPoolTest, ModelsComeAndGo) {
+  ModelPoolOptions options = Options(0);
+  options.models.clear();
+  std::mutex mutex;
+  std::vector<ModelSource> there;
+  options.list_models = [&](bool) {
+    const std::lock_guard lock(mutex);
+    return std::optional(there);
+  };
+  const auto set = [&](std::vector<ModelSource> models) {
+    const std::lock_guard lock(mutex);
+    there = std::move(models);
+  };
+  ModelPool pool(options, *planner_, threads_);
+  ASSERT_TRUE(pool.WaitForStart().ok());
+  EXPECT_TRUE(pool.AllReady());
+  EXPECT_TRUE(pool.Infos().empty());
+  EXPECT_EQ(pool.Find("").status().code(), StatusCode::kNotFound);
+  set({{"a", path_}, {"b", path_}});
+  EXPECT_EQ(pool.Infos().size(), 2u);
+  set({{"a", path_}, {"b", path_}, {"c", path_}});
+  ASSERT_TRUE(pool.EnsureLoaded("c", Soon()).ok()) << "found though nobody has listed them again";
+  {
+    const Result<ModelPool::Lease> lease = pool.Use("c");
+    ASSERT_TRUE(lease.ok());
+    set({{"b", path_}});
+    EXPECT_EQ(pool.Infos().size(), 1u);
+    EXPECT_EQ(pool.Use("c").status().code(), StatusCode::kNotFound);
+    EXPECT_EQ(lease->id(), "c") << "who uses it goes on";
+  }
+  set({{"b", path_}, {"c", path_}});
+  ASSERT_TRUE(pool.EnsureLoaded("c", Soon()).ok());
+  ASSERT_TRUE(pool.EnsureLoaded("b", Soon()).ok());
+  EXPECT_EQ(pool.Infos().size(), 2u);
+  EXPECT_EQ(pool.Use("c")->index(), 2) << "it is the one that it was";
+}
 
 TEST_F(ModelPoolTest, ModelsAreLoadedWhenTheyAreAskedFor) {
   ModelPool pool(Options(1), *planner_, threads_);

@@ -107,6 +107,11 @@ class Scheduler {
   explicit Scheduler(int32_t num_models, SchedulerOptions options = {})
       : num_models_(num_models), options_(options), costs_(static_cast<size_t>(num_models)) {}
 
+  // Models that came later: so many there are now.
+  void AddModels(int32_t num_models) {
+    num_models_ = num_models;
+    costs_.resize(static_cast<size_t>(num_models));
+  }
   void Enqueue(const SequenceDemand& demand);
   // Finished, cancelled or failed; also for a waiting one.
   void Remove(SequenceId id, Seconds now);
@@ -160,7 +165,7 @@ class Scheduler {
   Decision RowsFor(int32_t model, const ModelCapacity& capacity, Seconds now);
   int64_t ChunkLimit(int32_t model, int64_t num_answers, bool patient, Seconds now) const;
 
-  const int32_t num_models_;
+  int32_t num_models_;
   const SchedulerOptions options_;
   int32_t last_model_ = -1;
   std::vector<Waiting> waiting_;  // in the order of the last Admit, new ones at the end

@@ -16,13 +16,14 @@ CONTEXT = 2048
 
 
 class Server:
-    """A running `lem serve` with one model."""
+    """A running `lem serve` with one model, or with those of the store if it is None."""
 
     def __init__(self, binary, model, log, *arguments):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self.process = subprocess.Popen([binary, "serve", "--model", str(model), "--port", str(self.port),
+        named = ["--model", str(model)] if model else []
+        self.process = subprocess.Popen([binary, "serve", *named, "--port", str(self.port),
                                          "--context-length", str(CONTEXT), *arguments], stdout=log, stderr=log)
 
     def request(self, method, path, body=None, timeout=60, headers=()):
@@ -212,6 +213,22 @@ def test_small_storm(crowded_server):
 def test_storm(crowded_server):
     """10,000 requests: none that was admitted fails, and nothing is left behind."""
     assert check_storm(crowded_server, 1008, 9008) < 1.02
+
+
+def test_models_are_pulled_and_removed_while_it_serves(lem, lem_binary, home, smollm2):
+    def names(server):
+        return [model["id"] for model in server.json("GET", "/v1/models")["data"]]
+
+    model = "smollm2:135m"  # the catalogue knows the file
+    with serving(lem_binary, home / "serve.log", None) as server:
+        assert names(server) == []
+        assert server.status("POST", "/v1/completions", completion(model=model)) == 404
+        assert lem("pull", smollm2).returncode == 0
+        assert names(server) == [model]
+        assert server.json("POST", "/v1/completions", completion(model=model))["usage"]["completion_tokens"] == 8
+        assert lem("rm", model).returncode == 0
+        assert names(server) == []
+        assert server.status("POST", "/v1/completions", completion(model=model)) == 404
 
 
 def test_prompts_outlive_the_process(lem_binary, home, smollm2):

@@ -83,35 +83,45 @@ Result<std::vector<ModelSource>> ModelsInFolder(const std::filesystem::path& fol
   return models;
 }
 
-// Everything in the store.
-Result<std::vector<ModelSource>> StoredModels() {
-  LEM_ASSIGN_OR_RETURN(const std::unique_ptr<ModelStore> store, ModelStore::Open());
-  LEM_ASSIGN_OR_RETURN(const std::vector<StoredModel> stored, store->List());
-  if (stored.empty()) {
-    return NotFound("there is no model to serve: run `lem pull smollm2:135m` first, or name a .gguf file with --model");
-  }
+// Everything in the store that is as it was pulled.
+Result<std::vector<ModelSource>> StoredModels(ModelStore& store) {
+  LEM_ASSIGN_OR_RETURN(const std::vector<StoredModel> stored, store.List());
   std::vector<ModelSource> models;
   for (const StoredModel& model : stored) {
-    LEM_ASSIGN_OR_RETURN(const ModelRef ref, store->Resolve(model.name));
-    models.push_back({ref.id, ref.path, stored.size() == 1});  // one is ready at once, of many nobody knows which
+    if (store.StateOf(model) != FileState::kIntact) {
+      const Result<ModelRef> checked = store.Resolve(model.name);
+      if (!checked.ok()) {
+        LogWarning("{} is not served: {}", model.name, checked.status().message());
+        continue;
+      }
+    }
+    // One is ready at once, of many nobody knows which.
+    models.push_back({model.name, store.PathOf(model), stored.size() == 1});
   }
   return models;
 }
 
-Result<ModelRef> ResolveStored(const std::string& name) {
-  LEM_ASSIGN_OR_RETURN(const std::unique_ptr<ModelStore> store, ModelStore::Open());
-  return store->Resolve(name);
+// What is pulled and removed while the server runs, by whichever process.
+ListModels WatchStore(ModelStore& store) {
+  return [&store, seen = int64_t{-1}](bool thorough) mutable -> std::optional<std::vector<ModelSource>> {
+    const int64_t stamp = store.ChangeStamp();
+    if (!thorough && stamp == seen) return std::nullopt;
+    Result<std::vector<ModelSource>> models = StoredModels(store);
+    if (!models.ok()) return std::nullopt;
+    seen = stamp;
+    return *std::move(models);
+  };
 }
 
-Result<std::vector<ModelSource>> FindModels(const std::vector<std::string>& names, bool offline) {
-  if (names.empty()) return StoredModels();
+Result<std::vector<ModelSource>> FindModels(ModelStore& store, const std::vector<std::string>& names, bool offline) {
+  if (names.empty()) return StoredModels(store);
   std::vector<ModelSource> models;
   for (const std::string& name : names) {
     if (std::error_code error; std::filesystem::is_directory(name, error)) {
       LEM_ASSIGN_OR_RETURN(const std::vector<ModelSource> found, ModelsInFolder(name));
       models.insert(models.end(), found.begin(), found.end());
     } else {
-      LEM_ASSIGN_OR_RETURN(const ModelRef ref, offline ? ResolveStored(name) : ResolveOrPull(name));
+      LEM_ASSIGN_OR_RETURN(const ModelRef ref, offline ? store.Resolve(name) : ResolveOrPull(name));
       models.push_back({ref.id, ref.path});
     }
   }
@@ -169,6 +179,7 @@ class LoadWatch {
     for (const ModelInfo& model : models) {
       if (!model.error.ok()) LogError("{}", model.error.message());
     }
+    if (models.empty()) return LogInfo("there are no models yet: run `lem pull smollm2:135m`, say");
     LogInfo("{} of {} models ready after {:.1f} s, {} wait until they are asked for", num_ready, models.size(),
             std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(),
             std::ranges::count(models, ModelState::kUnloaded, &ModelInfo::state));
@@ -186,8 +197,10 @@ Status Serve(const ServeFlags& flags) {
   LEM_ASSIGN_OR_RETURN(const Config config, ReadConfig(flags));
   SetLogLevel(config.log.level);
   LEM_TRY(CheckHost(config.server.host, flags.allow_remote || config.server.api_keys != kNoFile));
+  LEM_ASSIGN_OR_RETURN(const std::unique_ptr<ModelStore> store, ModelStore::Open());
   LocalServiceOptions service_options;
-  LEM_ASSIGN_OR_RETURN(service_options.models, FindModels(config.server.models, config.server.offline));
+  LEM_ASSIGN_OR_RETURN(service_options.models, FindModels(*store, config.server.models, config.server.offline));
+  if (config.server.models.empty()) service_options.list_models = WatchStore(*store);
   service_options.num_threads = static_cast<int32_t>(config.engine.threads);
   service_options.engine.context_length = config.engine.context_length;
   service_options.engine.kv_cache_bytes = static_cast<uint64_t>(config.engine.kv_cache_bytes);
@@ -201,7 +214,6 @@ Status Serve(const ServeFlags& flags) {
   service_options.keep_alive = std::chrono::seconds(config.engine.keep_alive_s);
   service_options.cache_folder = CacheDir();
   ApiServerOptions server_options;
-  LEM_ASSIGN_OR_RETURN(const std::unique_ptr<ModelStore> store, ModelStore::Open());
   server_options.store = store.get();
   server_options.offline = config.server.offline;
   std::unique_ptr<ApiKeys> keys;

@@ -124,6 +124,15 @@ Status ModelStore::UnknownModel(std::string_view name) {
                   fmt::join(names, ", "));
 }
 
+int64_t ModelStore::ChangeStamp() const {
+  int64_t stamp = 0;
+  for (const char* name : {"index.sqlite", "index.sqlite-wal"}) {
+    const Result<FileFacts> facts = FactsOf(options_.models_folder / name);
+    if (facts.ok()) stamp += facts->mtime_ns + static_cast<int64_t>(facts->size_bytes);
+  }
+  return stamp;
+}
+
 Result<std::vector<StoredModel>> ModelStore::List() {
   return WithIndex([](ModelIndex& index) { return index.List(); });
 }

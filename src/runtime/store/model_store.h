@@ -81,6 +81,8 @@ class ModelStore {
   std::filesystem::path PathOf(const StoredModel& model) const { return options_.models_folder / model.file; }
 
   Result<std::vector<StoredModel>> List();
+  // Another number after every change of what List tells, whoever made it.
+  int64_t ChangeStamp() const;
   // By size and time of change, without reading the file.
   FileState StateOf(const StoredModel& model) const;
 
