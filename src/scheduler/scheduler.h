@@ -95,7 +95,7 @@ struct ModelLoad {
   PerClass classes[kNumPriorities];
   int64_t running = 0, decoding = 0;
   bool is_full = false;  // who waits, waits for somebody to end
-  Seconds prompt_row_s = 0;
+  Seconds prompt_row_s = StepCosts::kGuessedRow;
   Seconds residence_s = 0;  // of a sequence from its admission to its end, lately; 0 = unknown
 };
 

@@ -11,6 +11,8 @@ namespace lem {
 
 class StepCosts {
  public:
+  static constexpr double kGuessedRow = 1e-3;  // seconds, until a prompt has been seen
+
   // A step of so many rows of answers and of prompts took `seconds`.
   void Record(int64_t answer_rows, int64_t prompt_rows, double seconds);
 
@@ -33,7 +35,7 @@ class StepCosts {
 
   std::array<Average, kNumBuckets> alone_;  // steps of answers, by rows
   std::array<Average, kNumBuckets> added_;  // a row of a prompt beside answers, by rows of answers
-  double prompt_row_s_ = 1e-3;              // a guess until a prompt has been seen
+  double prompt_row_s_ = kGuessedRow;
   bool has_prompts_ = false;
   int64_t num_steps_ = 0;
 };
