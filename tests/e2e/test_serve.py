@@ -152,11 +152,11 @@ def storm(server, num_requests, seed):
                         response.readline()
                     connection.close()
                 else:
-                    length = chance.randrange(1, 200)
+                    length = chance.randrange(1, 80)
                     connection, response = server.request(
                         "POST", "/v1/completions",
                         completion(prompt=[chance.randrange(1000, 40000) for _ in range(length)],
-                                   max_tokens=chance.randrange(0, 24)),
+                                   max_tokens=chance.randrange(0, 12)),
                         headers={"x-lem-priority": chance.choice(["interactive", "batch", "background"])})
                     response.read()
                     connection.close()
