@@ -274,6 +274,10 @@ int64_t Engine::Add(SequenceId id, const std::shared_ptr<const GenerateRequest>&
   if (options_.speculation != EngineOptions::Speculation::kOff && !sequence->is_embedding())
     sequence->drafter = std::make_unique<Drafter>();
   sequence->num_cached = TakeKnownBlocks(*sequence);
+  if (!sequence->cache_space.empty()) {
+    sequence->cache_miss = prefix_cache_->MissOf(sequence->cache_space, sequence->Tokens(0, sequence->num_known() - 1),
+                                                 sequence->blocks.size());
+  }
   const int64_t num_cached = sequence->num_cached;
   sequences_.emplace(id, std::move(sequence));
   return num_cached;
@@ -326,6 +330,7 @@ Usage Engine::UsageOf(SequenceId id) const {
   usage.completion_tokens = static_cast<int32_t>(sequence.generated.size());
   usage.handovers = sequence.handovers;
   usage.cached_tokens = static_cast<int32_t>(sequence.num_cached);
+  usage.cache_miss = sequence.cache_miss;
   usage.guessed_tokens = static_cast<int32_t>(sequence.num_guessed_right);
   usage.prefill_ms = MillisecondsBetween(sequence.started, prefilled ? sequence.prefill_done : now);
   if (prefilled) usage.decode_ms = MillisecondsBetween(sequence.prefill_done, now);

@@ -19,9 +19,10 @@ struct Engine::Sequence {
   std::unique_ptr<Constraint> constraint;  // null: the answer is free
   Status error;                            // why it ended with kError
   int64_t answer_limit = 0;
-  int32_t handovers = 0;           // to a route of other numerics
-  int64_t num_guessed_right = 0;   // tokens of the answer
-  int64_t num_cached = 0;          // first positions, taken from the cache
+  int32_t handovers = 0;          // to a route of other numerics
+  int64_t num_guessed_right = 0;  // tokens of the answer
+  int64_t num_cached = 0;         // first positions, taken from the cache
+  CacheMiss cache_miss = CacheMiss::kOff;
   std::string cache_space;         // of its keys and values; empty: they are nothing to remember
   int64_t num_computed = 0;        // positions whose KV exists
   std::vector<int32_t> generated;  // the last one is not computed yet, nor are those that were forced before it

@@ -1,5 +1,6 @@
 #include "engine/prefix_cache.h"
 
+#include "base/hash.h"
 #include "kernels/kernels.h"
 
 namespace lem {
@@ -12,6 +13,13 @@ constexpr uint64_t kReuseBonus = 256;
 std::span<const int32_t> BlockOf(std::span<const int32_t> tokens, size_t idx) {
   constexpr auto kSize = static_cast<size_t>(kKvBlockTokens);
   return (idx + 1) * kSize <= tokens.size() ? tokens.subspan(idx * kSize, kSize) : std::span<const int32_t>{};
+}
+
+constexpr size_t kMaxEvicted = 1 << 16;
+
+uint64_t PathOf(uint64_t parent, std::span<const int32_t> tokens) {
+  for (const int32_t token : tokens) parent = HashWord(parent, static_cast<uint32_t>(token));
+  return parent;
 }
 
 }  // namespace
@@ -79,6 +87,28 @@ std::vector<BlockId> PrefixCache::Take(const std::string& space, std::span<const
   return blocks;
 }
 
+CacheMiss PrefixCache::MissOf(const std::string& space, std::span<const int32_t> tokens, size_t num_blocks) const {
+  const std::span<const int32_t> missing = BlockOf(tokens, num_blocks);
+  if (missing.empty()) return CacheMiss::kNone;
+  const auto root = roots_.find(space);
+  if (root == roots_.end()) return CacheMiss::kNew;
+  const Node* node = &root->second;
+  for (size_t i = 0; i < num_blocks; ++i) {
+    const std::span<const int32_t> own = BlockOf(tokens, i);
+    node = node->children.at({own.begin(), own.end()}).get();
+  }
+  if (evicted_.contains(PathOf(node->path, missing))) return CacheMiss::kEvicted;
+  return node->parent == nullptr || node->children.empty() ? CacheMiss::kNew : CacheMiss::kDiffers;
+}
+
+void PrefixCache::RememberEvicted(uint64_t path) {
+  if (!evicted_.insert(path).second) return;
+  evicted_order_.push_back(path);
+  if (evicted_order_.size() <= kMaxEvicted) return;
+  evicted_.erase(evicted_order_.front());
+  evicted_order_.pop_front();
+}
+
 int64_t PrefixCache::CountKnown(const std::string& space, std::span<const int32_t> tokens) const {
   const auto root = roots_.find(space);
   if (root == roots_.end()) return 0;
@@ -94,9 +124,16 @@ int64_t PrefixCache::CountKnown(const std::string& space, std::span<const int32_
   }
 }
 
+// Different spaces are told apart by where their paths begin.
+PrefixCache::Node& PrefixCache::RootOf(const std::string& space) {
+  const auto [root, is_new] = roots_.try_emplace(space);
+  if (is_new) root->second.path = std::hash<std::string>()(space);
+  return root->second;
+}
+
 void PrefixCache::Insert(const std::string& space, std::span<const int32_t> tokens, std::span<const BlockId> blocks) {
   ++now_;
-  Node* node = &roots_[space];
+  Node* node = &RootOf(space);
   for (size_t i = 0; i < blocks.size() && !BlockOf(tokens, i).empty(); ++i) {
     const std::span<const int32_t> own = BlockOf(tokens, i);
     const auto [child, is_new] = node->children.try_emplace({own.begin(), own.end()});
@@ -104,6 +141,7 @@ void PrefixCache::Insert(const std::string& space, std::span<const int32_t> toke
       child->second = std::make_unique<Node>();
       child->second->parent = node;
       child->second->tokens = child->first;
+      child->second->path = PathOf(node->path, own);
     }
     if (child->second->block == kNone) {
       pool_.AddReference(blocks[i]);
@@ -120,6 +158,7 @@ bool PrefixCache::EvictOne() {
     Node& node = *oldest->second;
     if (pool_.num_references(node.block) > 1) continue;
     TakeBlock(node);
+    RememberEvicted(node.path);
     // What is on disk stays known; below what is not, nothing can be reached any more.
     if (node.stored == kNone) node.parent->children.erase(std::vector<int32_t>(node.tokens));  // the node goes with it
     return true;
@@ -132,11 +171,12 @@ void PrefixCache::AddStored(std::span<const StoredPrefix> prefixes, Fetch fetch)
   std::vector<Node*> nodes;
   nodes.reserve(prefixes.size());
   for (const StoredPrefix& prefix : prefixes) {
-    Node& parent = prefix.parent == -1 ? roots_[prefix.space] : *nodes[static_cast<size_t>(prefix.parent)];
+    Node& parent = prefix.parent == -1 ? RootOf(prefix.space) : *nodes[static_cast<size_t>(prefix.parent)];
     std::unique_ptr<Node>& child = parent.children[prefix.tokens];
     if (child == nullptr) child = std::make_unique<Node>();
     child->parent = &parent;
     child->tokens = prefix.tokens;
+    child->path = PathOf(parent.path, prefix.tokens);
     child->stored = static_cast<int64_t>(nodes.size());
     nodes.push_back(child.get());
   }

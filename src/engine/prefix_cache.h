@@ -9,16 +9,19 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <set>
 #include <span>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "engine/prefix_store.h"
 #include "memory/kv_block_pool.h"
+#include "request/request.h"
 
 namespace lem {
 
@@ -34,6 +37,8 @@ class PrefixCache {
 
   // The blocks of the longest known beginning of `tokens`, each with a reference that is the caller's to release.
   std::vector<BlockId> Take(const std::string& space, std::span<const int32_t> tokens);
+  // Why Take, which returned so many blocks just now, returned no more.
+  CacheMiss MissOf(const std::string& space, std::span<const int32_t> tokens, size_t num_blocks) const;
   // How many blocks Take would return.
   int64_t CountKnown(const std::string& space, std::span<const int32_t> tokens) const;
   // Remembers what `blocks` hold: the full blocks of `tokens`, from the first position on. Blocks whose tokens are
@@ -63,10 +68,12 @@ class PrefixCache {
     int64_t stored = kNone;    // index in the store
     int64_t num_resident = 0;  // children with blocks
     uint64_t kept_for = 0;     // a moment: the one that comes first goes first
+    uint64_t path = 0;         // hash of the tokens from the root to its end
     bool was_taken = false;
     std::map<std::vector<int32_t>, std::unique_ptr<Node>> children;  // by tokens
   };
 
+  Node& RootOf(const std::string& space);
   void Touch(Node& node);
   void GiveBlock(Node& node, BlockId block);
   bool FetchBlock(Node& node);
@@ -74,12 +81,16 @@ class PrefixCache {
   void Export(const Node& node, int64_t parent, size_t max_blocks, Exported& out) const;
   uint64_t KeptFor(const Node& node) const;
   void Forget(Node& root);
+  void RememberEvicted(uint64_t path);
 
   KvBlockPool& pool_;
   std::map<std::string, Node> roots_;            // by space; they hold no block
   std::set<std::pair<uint64_t, Node*>> by_age_;  // nodes with a block whose children have none, by kept_for
   Fetch fetch_;
   uint64_t now_ = 0;  // calls so far
+  // Paths that were evicted lately; a hash may be that of another path, which does no more than blame the wrong cause.
+  std::unordered_set<uint64_t> evicted_;
+  std::deque<uint64_t> evicted_order_;
   int64_t num_blocks_ = 0;
 };
 

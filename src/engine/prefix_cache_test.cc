@@ -63,6 +63,27 @@ TEST_F(PrefixCacheTest, GivesTheLongestKnownBeginningInWholeBlocks) {
   EXPECT_THAT(cache_.Take("b", Tokens(48)), IsEmpty()) << "another space";
 }
 
+TEST_F(PrefixCacheTest, MissesHaveAReason) {
+  const auto miss = [&](const std::vector<int32_t>& tokens, const std::string& space = "a") {
+    const std::vector<BlockId> blocks = cache_.Take(space, tokens);
+    Release(blocks);
+    return cache_.MissOf(space, tokens, blocks.size());
+  };
+  EXPECT_EQ(miss(Tokens(48)), CacheMiss::kNew);
+  Leave(Tokens(32));
+  EXPECT_EQ(miss(Tokens(40)), CacheMiss::kNone) << "no whole block is missing";
+  EXPECT_EQ(miss(Tokens(48)), CacheMiss::kNew) << "nobody went on here";
+  std::vector<int32_t> other = Tokens(32);
+  other[20] = 7;
+  EXPECT_EQ(miss(other), CacheMiss::kDiffers);
+  EXPECT_EQ(miss(Tokens(32), "b"), CacheMiss::kNew) << "another space";
+  ASSERT_TRUE(cache_.EvictOne());
+  EXPECT_EQ(miss(Tokens(32)), CacheMiss::kEvicted);
+  EXPECT_EQ(miss(other), CacheMiss::kNew);
+  ASSERT_TRUE(cache_.EvictOne());
+  EXPECT_EQ(miss(Tokens(32)), CacheMiss::kEvicted);
+}
+
 TEST_F(PrefixCacheTest, WhatIsKnownIsKeptOnce) {
   const std::vector<BlockId> known = Leave(Tokens(32));
   std::vector<int32_t> longer = Tokens(48);

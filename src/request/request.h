@@ -89,10 +89,20 @@ struct TokenEvent {
 
 enum class FinishReason { kStop, kLength, kCancelled, kError };
 
+// Why what follows the cached tokens of a prompt had to be computed.
+enum class CacheMiss {
+  kNone,     // only the last, unfinished block and the last token did
+  kOff,      // the request neither takes nor leaves keys and values
+  kNew,      // nobody's prompt began so, or none went on after it
+  kDiffers,  // earlier prompts began so and went on otherwise
+  kEvicted,  // it was known and has given way to others
+};
+
 struct Usage {
   int32_t prompt_tokens = 0;
   int32_t completion_tokens = 0;
   int32_t cached_tokens = 0;     // of the prompt, taken from the prefix cache
+  CacheMiss cache_miss = CacheMiss::kNone;
   int32_t guessed_tokens = 0;    // of the completion, computed before they were known to follow
   int32_t reasoning_tokens = 0;  // of the completion, where the model's reasoning can be told apart
   int32_t handovers = 0;         // moves to devices of other numerics while it ran

@@ -157,7 +157,10 @@ void ServedAnswer::HandleFinished(int32_t idx, const FinishedEvent& event) {
     return Fail(Unavailable("the answer was broken off because the server is shutting down"));
   }
   Choice& choice = choices_[static_cast<size_t>(idx)];
-  if (choice.first_of_prompt) usage_.cached_tokens += event.usage.cached_tokens;
+  if (choice.first_of_prompt) {
+    usage_.cached_tokens += event.usage.cached_tokens;
+    usage_.cache_miss = event.usage.cache_miss;
+  }
   AddTimes(event.usage);
   AddEnergy(event.usage);
   GiveOut(idx, choice.assembler.Finish(), /*at_end=*/true);

@@ -11,6 +11,22 @@ JsonWriter& StringOrNull(const std::string& text, JsonWriter& writer) {
   return text.empty() ? writer.Null() : writer.String(text);
 }
 
+std::string_view CacheMissName(CacheMiss miss) {
+  switch (miss) {
+    case CacheMiss::kNone:
+      return "none";
+    case CacheMiss::kOff:
+      return "off";
+    case CacheMiss::kNew:
+      return "new";
+    case CacheMiss::kDiffers:
+      return "differs";
+    case CacheMiss::kEvicted:
+      return "evicted";
+  }
+  return "";
+}
+
 }  // namespace
 
 std::string WriteError(const WireError& error) {
@@ -39,7 +55,9 @@ void WriteUsage(const Usage& usage, JsonWriter& writer) {
   writer.Key("completion_tokens").Int(usage.completion_tokens);
   writer.Key("total_tokens").Int(int64_t{usage.prompt_tokens} + usage.completion_tokens);
   writer.Key("prompt_tokens_details").BeginObject();
-  writer.Key("cached_tokens").Int(usage.cached_tokens).EndObject();
+  writer.Key("cached_tokens").Int(usage.cached_tokens);
+  if (usage.cache_miss != CacheMiss::kNone) writer.Key("cache_miss").String(CacheMissName(usage.cache_miss));
+  writer.EndObject();
   writer.Key("completion_tokens_details").BeginObject();
   writer.Key("reasoning_tokens").Int(usage.reasoning_tokens).EndObject();
   const bool measured = usage.energy_source != "unavailable";

@@ -35,10 +35,11 @@ Usage SomeUsage() {
   usage.prompt_tokens = 5;
   usage.completion_tokens = 2;
   usage.cached_tokens = 3;
+  usage.cache_miss = CacheMiss::kDiffers;
   return usage;
 }
 constexpr std::string_view kUsage =
-    R"({"prompt_tokens":5,"completion_tokens":2,"total_tokens":7,"prompt_tokens_details":{"cached_tokens":3},)"
+    R"({"prompt_tokens":5,"completion_tokens":2,"total_tokens":7,"prompt_tokens_details":{"cached_tokens":3,"cache_miss":"differs"},)"
     R"("completion_tokens_details":{"reasoning_tokens":0},"joules":null,"joules_source":"unavailable"})";
 
 TEST(ChatResponseTest, StreamsChunks) {
