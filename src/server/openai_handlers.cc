@@ -30,6 +30,7 @@ openai::Envelope MakeEnvelope(std::string_view id_prefix, const ModelInfo& model
 void OpenAiHandlers::AddRoutes(http::Router& router) {
   using http::Request;
   using http::Responder;
+  responses_.AddRoutes(router);
   for (const std::string prefix : {"/v1", ""}) {
     router.Add("GET", prefix + "/models", [this](const Request& request) { return HandleModels(request); });
     router.Add("GET", prefix + "/models/{id*}", [this](const Request& request) { return HandleModel(request); });

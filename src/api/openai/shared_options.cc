@@ -107,7 +107,7 @@ void ReadStreaming(ParameterFields& fields, RequestOptions& options) {
 
 }  // namespace
 
-RequestOptions ReadSharedOptions(ParameterFields& fields) {
+RequestOptions ReadCommonOptions(ParameterFields& fields) {
   RequestOptions options;
   if (const auto model = fields.String("model")) {
     options.model = *model;
@@ -116,13 +116,18 @@ RequestOptions ReadSharedOptions(ParameterFields& fields) {
   }
   options.sampling = ReadSampling(fields);
   ReadStop(fields, options.stop);
-  if (const auto n = fields.Integer("n")) options.num_choices = static_cast<int32_t>(*n);
-  if (const auto max_tokens = fields.Integer("max_tokens")) options.max_tokens = static_cast<int32_t>(*max_tokens);
   options.ignore_end_tokens = fields.Boolean("ignore_eos").value_or(false);
   if (const auto salt = fields.String("cache_salt")) options.cache_salt = *salt;
   ReadStreaming(fields, options);
-  options.form = ReadOutputForm(fields);
   RefuseUnsupported(fields);
+  return options;
+}
+
+RequestOptions ReadSharedOptions(ParameterFields& fields) {
+  RequestOptions options = ReadCommonOptions(fields);
+  if (const auto n = fields.Integer("n")) options.num_choices = static_cast<int32_t>(*n);
+  if (const auto max_tokens = fields.Integer("max_tokens")) options.max_tokens = static_cast<int32_t>(*max_tokens);
+  options.form = ReadOutputForm(fields);
   return options;
 }
 

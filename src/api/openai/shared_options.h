@@ -1,4 +1,4 @@
-// What chat completions and completions have in common, read from the request's JSON.
+// What requests have in common, read from their JSON.
 #pragma once
 
 #include "api/openai/parameters.h"
@@ -6,7 +6,10 @@
 
 namespace lem::openai {
 
-// Reads model, sampling, stop, n and streaming; refuses parameters that are known and not supported.
+// Reads model, sampling, stop and streaming; refuses parameters that are known and not supported.
+RequestOptions ReadCommonOptions(ParameterFields& fields);
+
+// The same, with what chat completions and completions have: n, max_tokens, and the form of the answer.
 RequestOptions ReadSharedOptions(ParameterFields& fields);
 
 }  // namespace lem::openai
