@@ -71,7 +71,7 @@ void OpenAiHandlers::HandleCompletion(const http::Request& request, const http::
     auto setup = SetUpCompletion(context_.ForRequest(request), *model, *completion);
     if (setup) {
       setup->writer = openai::MakeCompletionWriter(MakeEnvelope("cmpl-", *model), completion->options,
-                                                   static_cast<int32_t>(setup->choices.size()));
+                                                   static_cast<int32_t>(setup->choices.size()), completion->best_of);
     }
     return setup;
   };

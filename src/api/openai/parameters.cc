@@ -75,7 +75,7 @@ constexpr UnsupportedRow kUnsupported[] = {
     {kResponses, {"conversation", "", "use previous_response_id"}},
     {kResponses, {"prompt", "", "prompts are not kept here: send instructions and input"}},
     {kResponses, {"context_management", "[]", "what does not fit the context is refused"}},
-    {kResponses, {"moderation", "", "this server has no model for it"}},
+    {kChat | kResponses, {"moderation", "", "this server has no model for it"}},
     {kResponses, {"truncation", "\"disabled\"", "what does not fit the context is refused"}},
     // Chat completions' names of what has another one here.
     {kResponses, {"messages", "", "use input"}},

@@ -29,7 +29,6 @@ constexpr std::array<std::string_view, 7> kIncludable = {
     "web_search_call.action.sources", "code_interpreter_call.outputs", "computer_call_output.output.image_url",
     "file_search_call.results"};
 constexpr std::string_view kLogprobs = kIncludable[1];
-constexpr std::array<std::string_view, 7> kEfforts = {"none", "minimal", "low", "medium", "high", "xhigh", "max"};
 
 std::string ToJson(const JsonValue& value) {
   JsonWriter writer;
@@ -233,15 +232,7 @@ class RequestReader {
     const JsonObject* reasoning = fields_.Object("reasoning");
     if (reasoning == nullptr) return;
     JsonFields nested(*reasoning, "reasoning", error_);
-    if (const auto effort = nested.String("effort")) {
-      if (std::ranges::find(kEfforts, *effort) == kEfforts.end()) {
-        return nested.FailValue("effort", *nested.Find("effort"), fmt::format("{}", fmt::join(kEfforts, ", ")));
-      }
-      effort_ = *effort;
-      request_.chat.template_arguments["reasoning_effort"] = *effort;
-      // Models that can do both go by this variable of their templates; the others do not look at it.
-      if (*effort == "none") request_.chat.template_arguments["enable_thinking"] = false;
-    }
+    effort_ = ReadEffort(nested, "effort", request_.chat.template_arguments);
     for (const std::string_view name : {"summary", "generate_summary"}) {
       const auto summary = nested.String(name);
       if (!summary) continue;

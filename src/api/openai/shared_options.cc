@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include "api/openai/output_form.h"
@@ -19,6 +20,34 @@ void RefuseUnsupported(ParameterFields& fields) {
     if (as_sent.text() == parameter.accepted_json) continue;
     fields.Fail(parameter.name, "unsupported_parameter",
                 fmt::format("{} is not supported: {}", parameter.name, parameter.advice));
+  }
+}
+
+// What is known and changes no answer here: it is for OpenAI's billing, caches and records, or a hint. docs/clients.md
+// names them.
+struct WithoutEffect {
+  std::string_view name;
+  bool (JsonValue::*is_right)() const noexcept;
+  std::string_view allowed;
+};
+constexpr WithoutEffect kWithoutEffect[] = {
+    {"user", &JsonValue::is_string, "a string"},
+    {"safety_identifier", &JsonValue::is_string, "a string"},
+    {"prompt_cache_key", &JsonValue::is_string, "a string"},
+    {"prompt_cache_retention", &JsonValue::is_string, "a string"},
+    {"prompt_cache_options", &JsonValue::is_object, "an object"},
+    {"service_tier", &JsonValue::is_string, "a string"},
+    {"prediction", &JsonValue::is_object, "an object"},
+    {"metadata", &JsonValue::is_object, "an object"},
+    {"store", &JsonValue::is_bool, "true or false"},
+};
+
+void CheckWithoutEffect(ParameterFields& fields) {
+  for (const WithoutEffect& parameter : kWithoutEffect) {
+    const JsonValue* value = fields.Find(parameter.name);
+    if (value != nullptr && !(value->*parameter.is_right)()) {
+      fields.FailType(parameter.name, *value, parameter.allowed);
+    }
   }
 }
 
@@ -120,6 +149,7 @@ RequestOptions ReadCommonOptions(ParameterFields& fields) {
   if (const auto salt = fields.String("cache_salt")) options.cache_salt = *salt;
   ReadStreaming(fields, options);
   RefuseUnsupported(fields);
+  CheckWithoutEffect(fields);
   return options;
 }
 
@@ -129,6 +159,22 @@ RequestOptions ReadSharedOptions(ParameterFields& fields) {
   if (const auto max_tokens = fields.Integer("max_tokens")) options.max_tokens = static_cast<int32_t>(*max_tokens);
   options.form = ReadOutputForm(fields);
   return options;
+}
+
+std::string ReadEffort(JsonFields& fields, std::string_view name, JsonObject& template_arguments) {
+  constexpr std::array<std::string_view, 7> kEfforts = {"none", "minimal", "low", "medium", "high", "xhigh", "max"};
+  const auto effort = fields.String(name);
+  if (!effort) return {};
+  if (std::ranges::find(kEfforts, *effort) == kEfforts.end()) {
+    fields.FailValue(name, *fields.Find(name), fmt::format("\"{}\"", fmt::join(kEfforts, "\", \"")));
+    return {};
+  }
+  template_arguments["reasoning_effort"] = *effort;
+  // Models that can do both go by this variable of their templates; the others do not look at it.
+  if (*effort == "none" && !template_arguments.contains("enable_thinking")) {
+    template_arguments["enable_thinking"] = false;
+  }
+  return std::string(*effort);
 }
 
 }  // namespace lem::openai
