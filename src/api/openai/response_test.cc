@@ -185,7 +185,7 @@ TEST(CompletionResponseTest, TheLikeliestOfEachPromptAreWritten) {
   RequestOptions options;
   options.num_choices = 2;
   const auto writer = MakeCompletionWriter(kEnvelope, options, 6, 3);
-  const auto add = [&](int32_t choice, std::string text, std::vector<float> logprobs) {
+  const auto add = [&](int32_t choice, std::string text, const std::vector<float>& logprobs) {
     AnswerText piece{choice, std::move(text), {}};
     for (const float logprob : logprobs) piece.tokens.push_back({{1, "x", logprob}, {}});
     writer->Text(std::move(piece));
