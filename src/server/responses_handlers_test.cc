@@ -139,7 +139,7 @@ TEST_F(ResponsesTest, BackgroundFailsInItsResponse) {
 TEST_F(ResponsesTest, CancelsTheBackground) {
   for (const std::string_view method : {"POST", "DELETE"}) {
     const int before = service_.num_cancelled();
-    service_.SetScript({.tokens = std::vector<int32_t>(400, 'a'), .token_time = milliseconds(20)});
+    service_.SetScript({.tokens = std::vector<int32_t>(400, 'a'), .token_time = milliseconds(100)});
     const JsonValue queued = AskJson(kResponses, Body(R"("background":true)"));
     const http::RawResponse answer = Send(method, Path(queued, method == "POST" ? "/cancel" : ""));
     EXPECT_EQ(answer.status, 200);
@@ -161,7 +161,7 @@ TEST_F(ResponsesTest, OnlyTheBackgroundIsCancelled) {
 }
 
 TEST_F(ResponsesTest, ServerEndsWithResponsesUnderWay) {
-  service_.SetScript({.tokens = std::vector<int32_t>(400, 'a'), .token_time = milliseconds(20)});
+  service_.SetScript({.tokens = std::vector<int32_t>(400, 'a'), .token_time = milliseconds(100)});
   for (int i = 0; i < 3; ++i) AskJson(kResponses, Body(R"("background":true)"));
   server_.reset();
   EXPECT_EQ(service_.num_live(), 0);
