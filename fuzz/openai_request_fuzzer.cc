@@ -1,4 +1,4 @@
-// Bodies of OpenAI's dialect: whatever they are, both parsers return, and what they take is within its limits.
+// Bodies of OpenAI's dialect: whatever they are, the parsers return, and what they take is within its limits.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -6,6 +6,7 @@
 #include "api/openai/chat_request.h"
 #include "api/openai/completion_request.h"
 #include "api/openai/parameters.h"
+#include "api/openai/responses_request.h"
 #include "base/check.h"
 #include "base/json.h"
 
@@ -30,6 +31,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (const auto completion = lem::openai::ParseCompletionRequest(*body)) {
     CheckOptions(completion->options);
     LEM_CHECK(!completion->prompts.empty());
+  }
+  const auto earlier = [](const std::string&) { return lem::JsonArray(); };
+  if (const auto response = lem::openai::ParseResponsesRequest(*body, "r", earlier)) {
+    CheckOptions(response->chat.options);
+    LEM_CHECK(!response->chat.messages.empty());
+    LEM_CHECK(lem::ParseJson("{" + response->echo + "}").ok() && lem::ParseJson(response->input).ok());
   }
   return 0;
 }

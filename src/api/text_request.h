@@ -60,6 +60,7 @@ using Prompt = std::variant<std::string, std::vector<TokenId>>;
 struct CompletionRequest {
   RequestOptions options;
   std::vector<Prompt> prompts;                            // at least one
+  int32_t best_of = 1;                                    // answers made to each prompt; the likeliest are given
   bool echo = false;                                      // the answer begins with the prompt
   SpecialTokens special_tokens = SpecialTokens::kAsText;  // in prompts that are text
   std::string suffix;  // of one prompt: what comes after the answer; empty = nothing is filled in

@@ -26,6 +26,9 @@ constexpr ConfigKey kKeys[] = {
      [](Config& c) -> ConfigKey::Target { return &c.server.port; }, 0, 65535},
     {"server.models", "Models to load at start: names, .gguf files or folders that hold one.",
      [](Config& c) -> ConfigKey::Target { return &c.server.models; }},
+    {"server.aliases",
+     "Other names of models, as \"gpt-*=smollm2:135m\"; the table [aliases] has them as 'gpt-*' = 'smollm2:135m'.",
+     [](Config& c) -> ConfigKey::Target { return &c.server.aliases; }},
     {"server.max_connections", "Connections open at once; further ones wait to be accepted.",
      [](Config& c) -> ConfigKey::Target { return &c.server.max_connections; }, 1, 100'000},
     {"server.ollama_port", "A second port for clients that look for Ollama, which has 11434; 0 is none.",
@@ -172,10 +175,31 @@ std::string Where(std::string_view name, TomlPosition position) {
   return fmt::format("{}:{}:{}", name, position.line, position.column);
 }
 
+// The one section whose keys are free.
+constexpr std::string_view kAliases = "aliases";
+
+Status ApplyAliases(const TomlMember& section, std::string_view name, Config& config) {
+  const TomlValue::Table* table = section.value.As<TomlValue::Table>();
+  if (table == nullptr) {
+    return InvalidArgument("{}: {} is {}; allowed: a section [{}] of names and models",
+                           Where(name, section.value.position), section.key, section.value.TypeName(), section.key);
+  }
+  for (const TomlMember& member : *table) {
+    const std::string* model = member.value.As<std::string>();
+    if (model == nullptr) {
+      return InvalidArgument("{}: {}.{} is {}; allowed: the name of a model", Where(name, member.value.position),
+                             section.key, member.key, member.value.TypeName());
+    }
+    config.server.aliases.push_back(fmt::format("{}={}", member.key, *model));
+  }
+  return OkStatus();
+}
+
 Status ApplySection(const TomlMember& section, std::string_view name, Config& config) {
   const std::vector<std::string> keys = KnownNames(section.key);
   if (keys.empty()) {
-    const std::vector<std::string> sections = KnownNames("");
+    std::vector<std::string> sections = KnownNames("");
+    sections.emplace_back(kAliases);
     return InvalidArgument("{}: unknown section [{}]{} (sections: {})", Where(name, section.key_position), section.key,
                            DidYouMean(section.key, sections), fmt::join(sections, ", "));
   }
@@ -258,7 +282,14 @@ std::span<const ConfigKey> ConfigKeys() { return kKeys; }
 
 Status ApplyConfigText(std::string_view text, std::string_view name, Config& config) {
   LEM_ASSIGN_OR_RETURN(const TomlValue document, ParseToml(text, name));
-  for (const TomlMember& section : *document.As<TomlValue::Table>()) LEM_TRY(ApplySection(section, name, config));
+  const TomlValue::Table& sections = *document.As<TomlValue::Table>();
+  for (const TomlMember& section : sections) {
+    if (section.key != kAliases) LEM_TRY(ApplySection(section, name, config));
+  }
+  // Last, since they add to a list that a key of [server] sets.
+  for (const TomlMember& section : sections) {
+    if (section.key == kAliases) LEM_TRY(ApplyAliases(section, name, config));
+  }
   return OkStatus();
 }
 

@@ -22,6 +22,7 @@ struct Config {
     std::string host = "127.0.0.1";
     int64_t port = 5366;
     std::vector<std::string> models;
+    std::vector<std::string> aliases;  // "NAME=MODEL"; also those of the table [aliases]
     int64_t max_connections = 1024;
     int64_t ollama_port = 0;
     bool offline = false;

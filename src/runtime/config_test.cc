@@ -68,7 +68,8 @@ TEST_F(ConfigTest, SaysWhereAndWhatIsWrong) {
   } kCases[] = {
       {"[server]\nprot = 1\n",
        "f:2:1: ", "unknown key server.prot; did you mean port? (keys of [server]: host, port, "},
-      {"[sever]\n", "f:1:2: ", "unknown section [sever]; did you mean server? (sections: server, engine, log)"},
+      {"[sever]\n",
+       "f:1:2: ", "unknown section [sever]; did you mean server? (sections: server, engine, log, aliases)"},
       {"port = 1\n", "f:1:1: ", "unknown section [port]"},
       {"server = 1\n", "f:1:10: ", "server is a whole number; allowed: a section [server]"},
       {"[server]\nport = '1'\n", "f:2:8: ", "server.port is text; allowed: a whole number from 0 to 65535"},
@@ -85,6 +86,8 @@ TEST_F(ConfigTest, SaysWhereAndWhatIsWrong) {
       {"[log]\nlevel = 2026-11-22\n", "f:2:9: ", "log.level is a date"},
       {"[engine]\nkv_cache_bytes = -1\n", "f:2:18: ", "allowed: a whole number from 0"},
       {"[engine]\ndeterministic = 1\n", "f:2:17: ", "deterministic is a whole number; allowed: true or false"},
+      {"aliases = 1\n", "f:1:11: ", "aliases is a whole number; allowed: a section [aliases]"},
+      {"[aliases]\na = 1\n", "f:2:5: ", "aliases.a is a whole number; allowed: the name of a model"},
       {"[server\n", "f:1:", ""},
   };
   for (const auto& c : kCases) {
@@ -94,6 +97,13 @@ TEST_F(ConfigTest, SaysWhereAndWhatIsWrong) {
     EXPECT_THAT(status.message(), StartsWith(c.where));
     EXPECT_THAT(status.message(), HasSubstr(c.what));
   }
+}
+
+TEST_F(ConfigTest, AliasesAreATableOrAList) {
+  Config config;
+  ASSERT_TRUE(
+      ApplyConfigText("[aliases]\n'gpt-*' = 'a:b'\nx = 'y'\n[server]\naliases = ['one=two']\n", "f", config).ok());
+  EXPECT_THAT(config.server.aliases, ElementsAre("one=two", "gpt-*=a:b", "x=y"));
 }
 
 TEST_F(ConfigTest, NamesTheVariableOrFlagThatIsWrong) {

@@ -45,9 +45,9 @@ ApiServerOptions::ApiServerOptions() {
 }
 
 ApiServer::ApiServer(InferenceService& service, ApiServerOptions options)
-    : service_(service),
-      context_{service, loop_, metrics_, grammars_, options.request_timeout, options.offline, ObserverFor(options)},
-      library_(service, options.store),
+    : service_(service, std::move(options.aliases)),
+      context_{service_, loop_, metrics_, grammars_, options.request_timeout, options.offline, ObserverFor(options)},
+      library_(service_, options.store),
       anthropic_(context_),
       ollama_(context_, library_),
       openai_(context_, anthropic_),

@@ -22,6 +22,7 @@
 #include "server/audit_log.h"
 #include "server/handler_context.h"
 #include "server/metrics.h"
+#include "server/model_aliases.h"
 #include "server/model_library.h"
 #include "server/ollama_handlers.h"
 #include "server/openai_handlers.h"
@@ -38,6 +39,7 @@ struct ApiServerOptions {
   bool offline = false;                          // nothing is fetched from other machines
   ApiKeys* keys = nullptr;                       // outlive the server; null: anyone may use it
   AuditLog* audit = nullptr;                     // the same; null: none is written
+  ModelAliases aliases;                          // other names of models
   uint16_t ollama_port = 0;                      // the one that Ollama's clients look for, if it is listened on
 };
 
@@ -63,7 +65,7 @@ class ApiServer {
   http::Response HandleHealth() const;
   http::Response HandleDevices() const;
 
-  InferenceService& service_;
+  AliasedService service_;
   Metrics metrics_;
   AnswerLoop loop_;
   GrammarCache grammars_;

@@ -248,9 +248,14 @@ ParseResult<AnswerSetup> SetUpChat(const GenerationContext& context, const Model
 ParseResult<AnswerSetup> SetUpCompletion(const GenerationContext& context, const ModelInfo& model,
                                          const CompletionRequest& request) {
   if (!context.urgency) return tl::unexpected(context.urgency.error());
-  AnswerSetup setup = MakeSetup(request.options, model);
+  RequestOptions options = request.options;
+  if (request.best_of > options.num_choices) {
+    options.num_choices = request.best_of;
+    options.num_logprobs = std::max(options.num_logprobs, 0);  // by which the best are chosen
+  }
+  AnswerSetup setup = MakeSetup(options, model);
   setup.at_text_start = false;
-  auto grammar = CompileOutputGrammar(context.grammars, request.options.form);
+  auto grammar = CompileOutputGrammar(context.grammars, options.form);
   if (!grammar) return tl::unexpected(grammar.error());
   // All prompts are checked before the first is queued.
   std::vector<std::vector<TokenId>> prompts;
@@ -259,7 +264,7 @@ ParseResult<AnswerSetup> SetUpCompletion(const GenerationContext& context, const
     auto tokens = request.suffix.empty() ? TokensOf(request.prompts[i], request.special_tokens, model, param)
                                          : FillInTokensOf(request.prompts[i], request.suffix, model);
     if (!tokens) return tl::unexpected(tokens.error());
-    if (auto error = CheckLimits(request.options, model, tokens->size(), param)) return tl::unexpected(*error);
+    if (auto error = CheckLimits(options, model, tokens->size(), param)) return tl::unexpected(*error);
     prompts.push_back(*std::move(tokens));
   }
   for (size_t i = 0; i < prompts.size(); ++i) {
@@ -267,10 +272,10 @@ ParseResult<AnswerSetup> SetUpCompletion(const GenerationContext& context, const
     if (request.echo) {
       echo = EchoOf(request.prompts[i], prompts[i], request.special_tokens, setup.with_logprobs, *model.tokenizer);
     }
-    GenerateRequest generate = MakeRequest(context, request.options, model, std::move(prompts[i]));
+    GenerateRequest generate = MakeRequest(context, options, model, std::move(prompts[i]));
     generate.grammar = *grammar;
     generate.prompt_logprobs = request.echo && setup.with_logprobs;
-    if (auto error = AddChoices(context, request.options, generate, echo, "prompt", setup)) {
+    if (auto error = AddChoices(context, options, generate, echo, "prompt", setup)) {
       return tl::unexpected(*error);
     }
   }

@@ -30,6 +30,7 @@ openai::Envelope MakeEnvelope(std::string_view id_prefix, const ModelInfo& model
 void OpenAiHandlers::AddRoutes(http::Router& router) {
   using http::Request;
   using http::Responder;
+  responses_.AddRoutes(router);
   for (const std::string prefix : {"/v1", ""}) {
     router.Add("GET", prefix + "/models", [this](const Request& request) { return HandleModels(request); });
     router.Add("GET", prefix + "/models/{id*}", [this](const Request& request) { return HandleModel(request); });
@@ -70,7 +71,7 @@ void OpenAiHandlers::HandleCompletion(const http::Request& request, const http::
     auto setup = SetUpCompletion(context_.ForRequest(request), *model, *completion);
     if (setup) {
       setup->writer = openai::MakeCompletionWriter(MakeEnvelope("cmpl-", *model), completion->options,
-                                                   static_cast<int32_t>(setup->choices.size()));
+                                                   static_cast<int32_t>(setup->choices.size()), completion->best_of);
     }
     return setup;
   };

@@ -5,6 +5,7 @@
 #include "http/router.h"
 #include "server/anthropic_handlers.h"
 #include "server/handler_context.h"
+#include "server/responses_handlers.h"
 
 namespace lem {
 
@@ -16,7 +17,7 @@ class OpenAiHandlers {
  public:
   // `anthropic` answers what both dialects have, GET /v1/models, to its own clients.
   OpenAiHandlers(const HandlerContext& context, const AnthropicHandlers& anthropic)
-      : context_(context), anthropic_(anthropic) {}
+      : context_(context), anthropic_(anthropic), responses_(context) {}
 
   // The handlers refer to this object, which must outlive the router.
   void AddRoutes(http::Router& router);
@@ -31,6 +32,7 @@ class OpenAiHandlers {
 
   const HandlerContext& context_;
   const AnthropicHandlers& anthropic_;
+  ResponsesHandlers responses_;
 };
 
 }  // namespace lem

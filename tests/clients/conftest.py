@@ -58,7 +58,7 @@ def serving(folder, *options):
 
 @pytest.fixture(scope="session")
 def port(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("serve")) as number:
+    with serving(tmp_path_factory.mktemp("serve"), "--alias", f"gpt-4*={MODEL}", "--alias", f"claude-haiku-*={MODEL}") as number:
         yield number
 
 

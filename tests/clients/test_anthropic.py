@@ -209,6 +209,10 @@ def test_refusals_name_the_field(claude, options, words):
     assert ask(claude, max_tokens=1).stop_reason == "max_tokens"
 
 
+def test_alias(claude):
+    assert ask(claude, model="claude-haiku-4-5", max_tokens=1).model == MODEL
+
+
 def test_unknown_model(claude):
     with pytest.raises(anthropic.NotFoundError) as caught:
         ask(claude, model="claude-nobody")

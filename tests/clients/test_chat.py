@@ -203,3 +203,34 @@ def test_cancel_in_the_middle_frees_the_server(client):
     began = time.monotonic()
     assert chat(client, max_tokens=8).choices[0].message.content
     assert time.monotonic() - began < 2 + 5 * usual
+
+
+def test_alias(client, served):
+    answer = client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "Hi"}], max_tokens=1)
+    assert answer.model == MODEL and client.models.retrieve("gpt-4o").id == MODEL
+    assert "gpt-4o" not in served
+
+
+@pytest.mark.parametrize(("options", "param"), [
+    ({"reasoning_effort": "much"}, "reasoning_effort"),
+    ({"extra_body": {"moderation": {"model": "m"}}}, "moderation"),
+    ({"modalities": ["text", "audio"]}, "modalities"),
+    ({"audio": {"voice": "alloy", "format": "wav"}}, "audio"),
+    ({"functions": [{"name": "f"}]}, "functions"),
+    ({"web_search_options": {}}, "web_search_options"),
+    ({"verbosity": "low"}, "verbosity"),
+    ({"extra_body": {"metadata": 5}}, "metadata"),
+    ({"extra_body": {"user": 5}}, "user"),
+])
+def test_nothing_is_silently_dropped(client, options, param):
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "Hi"}], max_tokens=1, **options)
+    assert caught.value.param == param
+
+
+def test_what_changes_nothing_is_taken(client):
+    answer = client.chat.completions.create(
+        model=MODEL, messages=[{"role": "user", "content": "Hi"}], max_tokens=1, user="me", store=True, metadata={"a": "b"},
+        service_tier="flex", prediction={"type": "content", "content": "Hello"}, prompt_cache_key="k", safety_identifier="s",
+        reasoning_effort="low", extra_body={"nobody_knows": [1]})
+    assert answer.usage.completion_tokens == 1

@@ -122,7 +122,8 @@ def test_log_probabilities_are_near_exact_arithmetic(client, served, model):
     ({"prompt": []}, "prompt"),
     ({"prompt": [[1], []]}, "prompt[1]"),
     ({"suffix": "end"}, "suffix"),
-    ({"best_of": 2}, "best_of"),
+    ({"best_of": 1, "n": 2}, "best_of"),
+    ({"best_of": 2, "echo": True}, "best_of"),
     ({"logprobs": 21}, "logprobs"),
     ({"max_tokens": -5}, "max_tokens"),
     ({"max_tokens": 2048}, "prompt"),
@@ -131,6 +132,22 @@ def test_refusals_name_the_parameter(client, options, param):
     with pytest.raises(openai.BadRequestError) as caught:
         complete(client, **options)
     assert caught.value.param == param
+
+
+def test_best_of(client):
+    """The likeliest by token, of answers that are the same as without it."""
+    def mean(choice):
+        return sum(choice.logprobs.token_logprobs) / len(choice.logprobs.token_logprobs)
+
+    options = {"max_tokens": 6, "temperature": 1.5, "seed": 5, "logprobs": 0}
+    made = complete(client, n=4, **options)
+    best = complete(client, n=2, best_of=4, **options)
+    expected = sorted(made.choices, key=mean, reverse=True)[:2]
+    assert [choice.text for choice in best.choices] == [choice.text for choice in expected]
+    assert [choice.index for choice in best.choices] == [0, 1]
+    assert best.usage.completion_tokens == made.usage.completion_tokens
+    without = complete(client, n=2, best_of=4, **{**options, "logprobs": None})
+    assert [(choice.text, choice.logprobs) for choice in without.choices] == [(choice.text, None) for choice in expected]
 
 
 def test_suffix_is_filled_in(client, served):

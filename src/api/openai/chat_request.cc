@@ -44,6 +44,7 @@ std::string ReadContentPart(const JsonValue& value, const std::string& path, Fir
 std::string ReadContent(JsonFields& message, bool optional) {
   constexpr std::string_view kAllowed = "a string, or an array of text parts";
   const JsonValue* value = message.Find("content");
+  if (value == nullptr && optional) value = message.Find("refusal");  // what an assistant said instead
   if (value == nullptr) {
     if (!optional) message.FailMissing("content", kAllowed);
     return {};
@@ -109,6 +110,12 @@ ChatMessage ReadMessage(const JsonValue& value, size_t idx, FirstError& error) {
   message.role = *role == "developer" ? "system" : std::string(*role);
   const bool is_assistant = message.role == "assistant";
   message.content = ReadContent(fields, is_assistant);
+  for (const std::string_view name : {"audio", "function_call"}) {
+    if (fields.Find(name) == nullptr) continue;
+    fields.Fail(name, "unsupported_parameter",
+                fmt::format("{} is not supported: {}", fields.PathOf(name),
+                            name == "audio" ? "this server reads text only" : "use tool_calls"));
+  }
   for (const std::string_view name : {"name", "tool_call_id", "reasoning_content"}) {
     if (const auto text = fields.String(name)) message.extra[{name.data(), name.size()}] = *text;
   }
@@ -140,7 +147,7 @@ void ReadTemplateArguments(ParameterFields& fields, ChatRequest& request) {
     }
     request.template_arguments = *arguments;
   }
-  if (const auto effort = fields.String("reasoning_effort")) request.template_arguments["reasoning_effort"] = *effort;
+  ReadEffort(fields, "reasoning_effort", request.template_arguments);
 }
 
 void ReadLogprobs(ParameterFields& fields, RequestOptions& options) {

@@ -71,7 +71,9 @@ TEST(ChatRequestTest, ReadsEveryOption) {
 }
 
 TEST(ChatRequestTest, ToleratesWhatChangesNothing) {
-  Taken(With(R"("user":"u","metadata":{"a":1},"store":false,"service_tier":"auto","response_format":{"type":"text"},
+  Taken(With(R"("prediction":{"type":"content","content":"x"},"prompt_cache_key":"k","safety_identifier":"s",
+                "prompt_cache_retention":"24h","prompt_cache_options":{},"verbosity":"medium","audio":null,
+                "user":"u","metadata":{"a":1},"store":false,"service_tier":"auto","response_format":{"type":"text"},
                 "tool_choice":"auto","parallel_tool_calls":true,"some_vendor_field":[1],"stop":null,"n":null)"));
 }
 
@@ -92,6 +94,19 @@ TEST(ChatRequestTest, ReadsMessages) {
   EXPECT_EQ(calls[0].at("function").at("arguments").at("x"), 1);
   EXPECT_EQ(calls[1].at("function").at("arguments"), "not json");
   EXPECT_EQ(request.messages[3].extra.at("tool_call_id"), "c1");
+}
+
+TEST(ChatRequestTest, RefusalsAreWhatTheAssistantSaid) {
+  const ChatRequest request = Taken(
+      R"({"model":"m","messages":[{"role":"user","content":"x"},{"role":"assistant","content":null,"refusal":"No."}]})");
+  EXPECT_EQ(request.messages[1].content, "No.");
+}
+
+TEST(ChatRequestTest, NoEffortIsNoThinking) {
+  EXPECT_EQ(Taken(With(R"("reasoning_effort":"none")")).template_arguments.at("enable_thinking"), false);
+  EXPECT_FALSE(Taken(With(R"("reasoning_effort":"high")")).template_arguments.contains("enable_thinking"));
+  const auto both = R"("reasoning_effort":"none","chat_template_kwargs":{"enable_thinking":true})";
+  EXPECT_EQ(Taken(With(both)).template_arguments.at("enable_thinking"), true);
 }
 
 TEST(ChatRequestTest, PassesToolsAndTemplateArguments) {
@@ -148,6 +163,14 @@ TEST(ChatRequestTest, RefusalsNameTheField) {
       {With(R"("tool_choice":"maybe")"), "tool_choice", "invalid_value"},
       {With(R"("tools":[{"type":"function"}])"), "tools[0]", "invalid_type"},
       {With(R"("chat_template_kwargs":{"messages":[]})"), "chat_template_kwargs", "invalid_value"},
+      {WithMessage(R"({"role":"assistant","audio":{"id":"a"}})"), "messages[0].audio", "unsupported_parameter"},
+      {WithMessage(R"({"role":"assistant","function_call":{"name":"f","arguments":"{}"}})"),
+       "messages[0].function_call", "unsupported_parameter"},
+      {With(R"("reasoning_effort":"much")"), "reasoning_effort", "invalid_value"},
+      {With(R"("user":5)"), "user", "invalid_type"},
+      {With(R"("metadata":"x")"), "metadata", "invalid_type"},
+      {With(R"("store":"yes")"), "store", "invalid_type"},
+      {With(R"("prediction":[])"), "prediction", "invalid_type"},
       {With(R"("n":129)"), "n", "integer_above_max_value"},
       {With(R"("temperature":-0.1)"), "temperature", "decimal_below_min_value"},
       {With(R"("temperature":"hot")"), "temperature", "invalid_type"},

@@ -66,7 +66,9 @@ TEST(CompletionRequestTest, RefusalsNameTheField) {
       {R"("prompt":["a","b"],"suffix":"c")", "suffix", "unsupported_value"},
       {R"("prompt":"a","suffix":"b","echo":true)", "suffix", "unsupported_value"},
       {R"("prompt":"a","suffix":5)", "suffix", "invalid_type"},
-      {R"("prompt":"a","best_of":3)", "best_of", "unsupported_value"},
+      {R"("prompt":"a","best_of":3,"stream":true)", "best_of", "unsupported_value"},
+      {R"("prompt":"a","best_of":3,"echo":true)", "best_of", "unsupported_value"},
+      {R"("prompt":"a","best_of":1,"n":2)", "best_of", "invalid_value"},
       {R"("prompt":"a","logprobs":true)", "logprobs", "invalid_type"},
       {R"("prompt":["a","b","c","d","e"],"n":128)", "prompt", "array_above_max_length"},
   };

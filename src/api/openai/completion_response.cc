@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <limits>
+#include <numeric>
 #include <set>
 #include <utility>
 #include <vector>
@@ -145,9 +147,11 @@ class CompletionStreamWriter final : public AnswerWriter {
 
 class CompletionBodyWriter final : public AnswerWriter {
  public:
-  CompletionBodyWriter(Envelope envelope, const RequestOptions& options, int32_t num_choices)
+  CompletionBodyWriter(Envelope envelope, const RequestOptions& options, int32_t num_choices, int32_t best_of)
       : envelope_(std::move(envelope)),
         has_logprobs_(options.num_logprobs >= 0),
+        num_given_(static_cast<size_t>(options.num_choices)),
+        best_of_(static_cast<size_t>(best_of)),
         choices_(static_cast<size_t>(num_choices)) {}
 
   bool is_stream() const override { return false; }
@@ -170,8 +174,9 @@ class CompletionBodyWriter final : public AnswerWriter {
     JsonWriter writer;
     BeginObject(envelope_, "text_completion", writer);
     writer.Key("choices").BeginArray();
-    for (size_t i = 0; i < choices_.size(); ++i) {
-      const Choice& choice = choices_[i];
+    const std::vector<size_t> given = Given();
+    for (size_t i = 0; i < given.size(); ++i) {
+      const Choice& choice = choices_[given[i]];
       writer.BeginObject();
       writer.Key("text").String(choice.text);
       writer.Key("index").UInt(i);
@@ -198,19 +203,45 @@ class CompletionBodyWriter final : public AnswerWriter {
     std::vector<size_t> offsets;
     OffsetCounter counter;
     FinishReason reason = FinishReason::kStop;
+
+    // By token, so that long answers are no worse than short ones.
+    double MeanLogprob() const {
+      if (tokens.empty()) return -std::numeric_limits<double>::infinity();
+      double sum = 0;
+      for (const AnswerToken& token : tokens) sum += std::isnan(token.chosen.logprob) ? 0 : token.chosen.logprob;
+      return sum / static_cast<double>(tokens.size());
+    }
   };
+
+  // The choices that are written, prompt by prompt.
+  std::vector<size_t> Given() const {
+    std::vector<size_t> order(choices_.size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    if (best_of_ == num_given_) return order;
+    std::vector<double> means;
+    means.reserve(choices_.size());
+    for (const Choice& choice : choices_) means.push_back(choice.MeanLogprob());
+    std::vector<size_t> given;
+    for (auto begin = order.begin(); begin != order.end(); begin += static_cast<ptrdiff_t>(best_of_)) {
+      const auto end = begin + static_cast<ptrdiff_t>(best_of_);
+      std::sort(begin, end, [&](size_t a, size_t b) { return means[a] != means[b] ? means[a] > means[b] : a < b; });
+      given.insert(given.end(), begin, begin + static_cast<ptrdiff_t>(num_given_));
+    }
+    return given;
+  }
 
   const Envelope envelope_;
   const bool has_logprobs_;
+  const size_t num_given_, best_of_;  // of each prompt
   std::vector<Choice> choices_;
 };
 
 }  // namespace
 
 std::unique_ptr<AnswerWriter> MakeCompletionWriter(Envelope envelope, const RequestOptions& options,
-                                                   int32_t num_choices) {
+                                                   int32_t num_choices, int32_t best_of) {
   if (options.stream) return std::make_unique<CompletionStreamWriter>(envelope, options, num_choices);
-  return std::make_unique<CompletionBodyWriter>(std::move(envelope), options, num_choices);
+  return std::make_unique<CompletionBodyWriter>(std::move(envelope), options, num_choices, best_of);
 }
 
 }  // namespace lem::openai

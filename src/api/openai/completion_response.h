@@ -8,8 +8,10 @@
 
 namespace lem::openai {
 
-// As a stream if options.stream. num_choices: of all prompts together; `options` says what else to write.
+// As a stream if options.stream. num_choices: of all prompts together, best_of to each; of these the
+// options.num_choices with the highest mean log probability are written, for which their tokens must come with them if
+// there are more.
 std::unique_ptr<AnswerWriter> MakeCompletionWriter(Envelope envelope, const RequestOptions& options,
-                                                   int32_t num_choices);
+                                                   int32_t num_choices, int32_t best_of);
 
 }  // namespace lem::openai

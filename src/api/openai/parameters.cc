@@ -1,6 +1,7 @@
 #include "api/openai/parameters.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <vector>
 
@@ -13,7 +14,13 @@ constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
 constexpr int64_t kMinInt64 = std::numeric_limits<int64_t>::min();
 constexpr int64_t kMaxInt64 = std::numeric_limits<int64_t>::max();
 
-enum class On { kBoth, kChat, kCompletions };
+// The endpoints that a parameter is for, one bit each.
+using On = unsigned;
+constexpr On kChat = 1U << static_cast<unsigned>(Endpoint::kChat);
+constexpr On kCompletions = 1U << static_cast<unsigned>(Endpoint::kCompletions);
+constexpr On kResponses = 1U << static_cast<unsigned>(Endpoint::kResponses);
+constexpr On kBoth = kChat | kCompletions;
+constexpr On kAll = kBoth | kResponses;
 
 struct Row {
   On on;
@@ -21,31 +28,36 @@ struct Row {
 };
 
 constexpr Row kParameters[] = {
-    {On::kBoth, {"temperature", NumberRange{0, 2}}},
-    {On::kBoth, {"top_p", NumberRange{0, 1}}},
-    {On::kBoth, {"top_k", IntegerRange{-1, kMaxInt32}}},  // -1 and 0: all
-    {On::kBoth, {"min_p", NumberRange{0, 1}}},
-    {On::kBoth, {"typical_p", NumberRange{0, 1}}},
-    {On::kBoth, {"repetition_penalty", NumberRange{0.01, 100}}},
-    {On::kBoth, {"repeat_penalty", NumberRange{0.01, 100}}},  // another name of it
-    {On::kBoth, {"repeat_last_n", IntegerRange{-1, kMaxInt32}}},
-    {On::kBoth, {"frequency_penalty", NumberRange{-2, 2}}},
-    {On::kBoth, {"presence_penalty", NumberRange{-2, 2}}},
-    {On::kBoth, {"logit_bias", NumberRange{-100, 100}}},
-    {On::kBoth, {"seed", IntegerRange{kMinInt64, kMaxInt64}}},
-    {On::kBoth, {"n", IntegerRange{1, 128}}},
-    {On::kBoth, {"stream", AnyBoolean{}}},
-    {On::kBoth, {"ignore_eos", AnyBoolean{}}},
-    {On::kChat, {"max_tokens", IntegerRange{1, kMaxInt32}}},
-    {On::kChat, {"max_completion_tokens", IntegerRange{1, kMaxInt32}}},
-    {On::kChat, {"logprobs", AnyBoolean{}}},
-    {On::kChat, {"top_logprobs", IntegerRange{0, 20}}},
-    {On::kChat, {"parallel_tool_calls", AnyBoolean{}}},
-    {On::kCompletions, {"max_tokens", IntegerRange{0, kMaxInt32}}},  // 0: only the prompt is evaluated
-    {On::kCompletions, {"logprobs", IntegerRange{0, 20}}},
-    {On::kCompletions, {"best_of", IntegerRange{1, 128}}},
-    {On::kCompletions, {"echo", AnyBoolean{}}},
-    {On::kCompletions, {"parse_special", AnyBoolean{}}},
+    {kAll, {"temperature", NumberRange{0, 2}}},
+    {kAll, {"top_p", NumberRange{0, 1}}},
+    {kAll, {"top_k", IntegerRange{-1, kMaxInt32}}},  // -1 and 0: all
+    {kAll, {"min_p", NumberRange{0, 1}}},
+    {kAll, {"typical_p", NumberRange{0, 1}}},
+    {kAll, {"repetition_penalty", NumberRange{0.01, 100}}},
+    {kAll, {"repeat_penalty", NumberRange{0.01, 100}}},  // another name of it
+    {kAll, {"repeat_last_n", IntegerRange{-1, kMaxInt32}}},
+    {kAll, {"frequency_penalty", NumberRange{-2, 2}}},
+    {kAll, {"presence_penalty", NumberRange{-2, 2}}},
+    {kAll, {"logit_bias", NumberRange{-100, 100}}},
+    {kAll, {"seed", IntegerRange{kMinInt64, kMaxInt64}}},
+    {kBoth, {"n", IntegerRange{1, 128}}},
+    {kAll, {"stream", AnyBoolean{}}},
+    {kAll, {"ignore_eos", AnyBoolean{}}},
+    {kChat, {"max_tokens", IntegerRange{1, kMaxInt32}}},
+    {kChat, {"max_completion_tokens", IntegerRange{1, kMaxInt32}}},
+    {kChat, {"logprobs", AnyBoolean{}}},
+    {kChat | kResponses, {"top_logprobs", IntegerRange{0, 20}}},
+    {kChat | kResponses, {"parallel_tool_calls", AnyBoolean{}}},
+    {kCompletions, {"max_tokens", IntegerRange{0, kMaxInt32}}},  // 0: only the prompt is evaluated
+    {kCompletions, {"logprobs", IntegerRange{0, 20}}},
+    {kCompletions, {"best_of", IntegerRange{1, 128}}},
+    {kCompletions, {"echo", AnyBoolean{}}},
+    {kCompletions, {"parse_special", AnyBoolean{}}},
+    {kResponses, {"max_output_tokens", IntegerRange{1, kMaxInt32}}},
+    {kResponses,
+     {"max_tool_calls", IntegerRange{1, kMaxInt32}}},  // counts tools that run on the server: there are none
+    {kResponses, {"store", AnyBoolean{}}},
+    {kResponses, {"background", AnyBoolean{}}},
 };
 
 struct UnsupportedRow {
@@ -54,21 +66,34 @@ struct UnsupportedRow {
 };
 
 constexpr UnsupportedRow kUnsupported[] = {
-    {On::kChat, {"modalities", "[\"text\"]", "answers are text"}},
-    {On::kChat, {"audio", "", "answers are text"}},
-    {On::kChat, {"functions", "[]", "use tools"}},
-    {On::kChat, {"function_call", "\"none\"", "use tools and tool_choice"}},
-    {On::kChat, {"web_search_options", "", "this server does not search the web"}},
-    {On::kChat, {"verbosity", "\"medium\"", "ask for the length in the messages"}},
+    {kChat, {"modalities", "[\"text\"]", "answers are text"}},
+    {kChat, {"audio", "", "answers are text"}},
+    {kChat, {"functions", "[]", "use tools"}},
+    {kChat, {"function_call", "\"none\"", "use tools and tool_choice"}},
+    {kChat, {"web_search_options", "", "this server does not search the web"}},
+    {kChat, {"verbosity", "\"medium\"", "ask for the length in the messages"}},
+    {kResponses, {"conversation", "", "use previous_response_id"}},
+    {kResponses, {"prompt", "", "prompts are not kept here: send instructions and input"}},
+    {kResponses, {"context_management", "[]", "what does not fit the context is refused"}},
+    {kChat | kResponses, {"moderation", "", "this server has no model for it"}},
+    {kResponses, {"truncation", "\"disabled\"", "what does not fit the context is refused"}},
+    // Chat completions' names of what has another one here.
+    {kResponses, {"messages", "", "use input"}},
+    {kResponses, {"max_tokens", "", "use max_output_tokens"}},
+    {kResponses, {"max_completion_tokens", "", "use max_output_tokens"}},
+    {kResponses, {"response_format", "", "use text.format"}},
+    {kResponses, {"reasoning_effort", "", "use reasoning.effort"}},
+    {kResponses, {"logprobs", "false", "use include with \"message.output_text.logprobs\""}},
+    {kResponses, {"n", "1", "there is one answer to a request"}},
 };
 
-bool IsOn(On on, Endpoint endpoint) { return on == On::kBoth || (on == On::kChat) == (endpoint == Endpoint::kChat); }
-
 template <typename Element, typename Table>
-std::vector<Element> Select(const Table& table, Endpoint endpoint) {
-  std::vector<Element> selected;
+std::array<std::vector<Element>, kNumEndpoints> Select(const Table& table) {
+  std::array<std::vector<Element>, kNumEndpoints> selected;
   for (const auto& row : table) {
-    if (IsOn(row.on, endpoint)) selected.push_back(row.parameter);
+    for (size_t endpoint = 0; endpoint < kNumEndpoints; ++endpoint) {
+      if ((row.on >> endpoint & 1U) != 0) selected[endpoint].push_back(row.parameter);
+    }
   }
   return selected;
 }
@@ -76,15 +101,13 @@ std::vector<Element> Select(const Table& table, Endpoint endpoint) {
 }  // namespace
 
 std::span<const Parameter> ParametersOf(Endpoint endpoint) {
-  static const std::vector<Parameter> chat = Select<Parameter>(kParameters, Endpoint::kChat);
-  static const std::vector<Parameter> completions = Select<Parameter>(kParameters, Endpoint::kCompletions);
-  return endpoint == Endpoint::kChat ? chat : completions;
+  static const auto selected = Select<Parameter>(kParameters);
+  return selected[static_cast<size_t>(endpoint)];
 }
 
 std::span<const UnsupportedParameter> UnsupportedParametersOf(Endpoint endpoint) {
-  static const auto chat = Select<UnsupportedParameter>(kUnsupported, Endpoint::kChat);
-  static const auto completions = Select<UnsupportedParameter>(kUnsupported, Endpoint::kCompletions);
-  return endpoint == Endpoint::kChat ? chat : completions;
+  static const auto selected = Select<UnsupportedParameter>(kUnsupported);
+  return selected[static_cast<size_t>(endpoint)];
 }
 
 const Parameter& FindParameter(Endpoint endpoint, std::string_view name) {

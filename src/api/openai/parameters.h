@@ -1,5 +1,5 @@
-// The parameters of OpenAI's chat completions and completions, and of the extensions that other servers have: what each
-// may be, in one table. Immutable.
+// The parameters of OpenAI's chat completions, completions and responses, and of the extensions that other servers
+// have: what each may be, in one table. Immutable.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,8 @@
 
 namespace lem::openai {
 
-enum class Endpoint { kChat, kCompletions };
+enum class Endpoint { kChat, kCompletions, kResponses };
+inline constexpr size_t kNumEndpoints = 3;
 
 // Limits on counts and sizes that are not one value's range.
 inline constexpr size_t kMaxStopStrings = 16;

@@ -5,6 +5,7 @@
 
 #include "api/openai/chat_request.h"
 #include "api/openai/completion_request.h"
+#include "api/openai/responses_request.h"
 
 namespace lem::openai {
 namespace {
@@ -16,7 +17,7 @@ struct Case {
 
 std::vector<Case> AllCases() {
   std::vector<Case> cases;
-  for (const Endpoint endpoint : {Endpoint::kChat, Endpoint::kCompletions}) {
+  for (const Endpoint endpoint : {Endpoint::kChat, Endpoint::kCompletions, Endpoint::kResponses}) {
     for (const Parameter& parameter : ParametersOf(endpoint)) cases.push_back({endpoint, parameter});
   }
   return cases;
@@ -26,12 +27,11 @@ std::vector<Case> AllCases() {
 std::string Refused(const Case& c, std::string value) {
   if (c.parameter.name == "logit_bias") value = R"({"7":)" + value + "}";
   std::string more;
-  if (c.parameter.name == "top_logprobs") more = R"("logprobs":true,)";
-  if (c.parameter.name == "best_of") more = R"("n":)" + value + ",";  // must be the same
-  const bool is_chat = c.endpoint == Endpoint::kChat;
-  const auto body =
-      ParseJson(fmt::format(R"({{"model":"m",{}"{}":{},{}}})", more, c.parameter.name, value,
-                            is_chat ? R"("messages":[{"role":"user","content":"x"}])" : R"("prompt":"x")"));
+  if (c.parameter.name == "top_logprobs" && c.endpoint == Endpoint::kChat) more = R"("logprobs":true,)";
+  constexpr std::string_view kInputs[] = {R"("messages":[{"role":"user","content":"x"}])", R"("prompt":"x")",
+                                          R"("input":"x")"};
+  const auto body = ParseJson(fmt::format(R"({{"model":"m",{}"{}":{},{}}})", more, c.parameter.name, value,
+                                          kInputs[static_cast<size_t>(c.endpoint)]));
   if (!body.ok()) return "JSON";
   const auto name = [](const auto& result) {
     if (result) return std::string();
@@ -40,7 +40,10 @@ std::string Refused(const Case& c, std::string value) {
     EXPECT_NE(result.error().code, "");
     return result.error().param;
   };
-  return is_chat ? name(ParseChatRequest(*body)) : name(ParseCompletionRequest(*body));
+  if (c.endpoint == Endpoint::kResponses) {
+    return name(ParseResponsesRequest(*body, "r", [](const std::string&) { return JsonArray(); }));
+  }
+  return c.endpoint == Endpoint::kChat ? name(ParseChatRequest(*body)) : name(ParseCompletionRequest(*body));
 }
 
 class ParameterTest : public testing::TestWithParam<Case> {
@@ -50,8 +53,6 @@ class ParameterTest : public testing::TestWithParam<Case> {
     const std::string_view name = GetParam().parameter.name;
     std::string expected(name);
     if (name == "logit_bias") expected = value == "null" ? "" : "logit_bias.7";
-    // n, which must equal it, is refused first.
-    if (name == "best_of") expected = "n";
     EXPECT_EQ(Refused(GetParam(), value), expected) << value;
   }
   void ExpectRefusesWrongTypes() {
@@ -92,13 +93,14 @@ TEST_P(ParameterTest, IsTakenInsideItsRangeOnly) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, ParameterTest, testing::ValuesIn(AllCases()), [](const auto& info) {
-  return fmt::format("{}_{}", info.param.endpoint == Endpoint::kChat ? "chat" : "completions",
-                     info.param.parameter.name);
-});
+std::string NameOf(const testing::TestParamInfo<Case>& info) {
+  constexpr std::string_view kNames[] = {"chat", "completions", "responses"};
+  return fmt::format("{}_{}", kNames[static_cast<size_t>(info.param.endpoint)], info.param.parameter.name);
+}
+INSTANTIATE_TEST_SUITE_P(All, ParameterTest, testing::ValuesIn(AllCases()), NameOf);
 
 TEST(UnsupportedParameterTest, IsRefusedUnlessItAsksForNothing) {
-  for (const Endpoint endpoint : {Endpoint::kChat, Endpoint::kCompletions}) {
+  for (const Endpoint endpoint : {Endpoint::kChat, Endpoint::kCompletions, Endpoint::kResponses}) {
     for (const UnsupportedParameter& parameter : UnsupportedParametersOf(endpoint)) {
       const Case c{endpoint, {parameter.name, AnyBoolean{}}};
       EXPECT_EQ(Refused(c, R"({"x":1})"), parameter.name);

@@ -160,7 +160,7 @@ TEST(ChatResponseTest, WritesLogprobs) {
 TEST(CompletionResponseTest, WritesEchoedLogprobsInTheOldForm) {
   RequestOptions options;
   options.num_logprobs = 1;
-  const auto writer = MakeCompletionWriter(kEnvelope, options, 2);
+  const auto writer = MakeCompletionWriter(kEnvelope, options, 2, 1);
   writer->Text(
       {1, "né", {{{1, "n", kNoLogprob}, {}}, {{2, "\xc3", -1.5f}, {{7, "x", -0.25f}}}, {{3, "\xa9", -2.0f}, {}}}});
   writer->Text({1, "!", {{{4, "!", -0.5f}, {{4, "!", -0.5f}}}}});
@@ -182,11 +182,37 @@ TEST(CompletionResponseTest, WritesEchoedLogprobsInTheOldForm) {
   EXPECT_EQ(body->at("choices").at(0).at("logprobs").at("tokens").as_array().size(), 0u);
 }
 
+TEST(CompletionResponseTest, TheLikeliestOfEachPromptAreWritten) {
+  RequestOptions options;
+  options.num_choices = 2;
+  const auto writer = MakeCompletionWriter(kEnvelope, options, 6, 3);
+  const auto add = [&](int32_t choice, std::string text, const std::vector<float>& logprobs) {
+    AnswerText piece{choice, std::move(text), {}};
+    for (const float logprob : logprobs) piece.tokens.push_back({{1, "x", logprob}, {}});
+    writer->Text(std::move(piece));
+    writer->EndChoice({choice, FinishReason::kStop, ""});
+  };
+  add(0, "a", {-3});
+  add(1, "b", {-1, -2});
+  add(2, "c", {-1, -1, -1, -1, -1});  // long, and likelier by token
+  add(3, "d", {-1});
+  add(4, "e", {});
+  add(5, "f", {-2});
+  const auto body = ParseJson(writer->End(SomeUsage()).at(0).data);
+  std::string texts;
+  for (const JsonValue& choice : body->at("choices").as_array()) {
+    texts += choice.at("text").as_string();
+    EXPECT_EQ(choice.at("index"), texts.size() - 1);
+    EXPECT_TRUE(choice.at("logprobs").is_null());
+  }
+  EXPECT_EQ(texts, "cbdf");
+}
+
 TEST(CompletionResponseTest, StreamsChunks) {
   RequestOptions options;
   options.stream = options.include_usage = true;
   options.num_logprobs = 0;
-  const auto writer = MakeCompletionWriter(kEnvelope, options, 1);
+  const auto writer = MakeCompletionWriter(kEnvelope, options, 1, 1);
   EXPECT_THAT(writer->Begin(), testing::IsEmpty());
   EXPECT_THAT(Data(writer->Text({0, "ab", {{{1, "ab", -1.0f}, {}}}})),
               testing::ElementsAre(

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include "api/openai/output_form.h"
@@ -19,6 +20,34 @@ void RefuseUnsupported(ParameterFields& fields) {
     if (as_sent.text() == parameter.accepted_json) continue;
     fields.Fail(parameter.name, "unsupported_parameter",
                 fmt::format("{} is not supported: {}", parameter.name, parameter.advice));
+  }
+}
+
+// What is known and changes no answer here: it is for OpenAI's billing, caches and records, or a hint. docs/clients.md
+// names them.
+struct WithoutEffect {
+  std::string_view name;
+  bool (JsonValue::*is_right)() const noexcept;
+  std::string_view allowed;
+};
+constexpr WithoutEffect kWithoutEffect[] = {
+    {"user", &JsonValue::is_string, "a string"},
+    {"safety_identifier", &JsonValue::is_string, "a string"},
+    {"prompt_cache_key", &JsonValue::is_string, "a string"},
+    {"prompt_cache_retention", &JsonValue::is_string, "a string"},
+    {"prompt_cache_options", &JsonValue::is_object, "an object"},
+    {"service_tier", &JsonValue::is_string, "a string"},
+    {"prediction", &JsonValue::is_object, "an object"},
+    {"metadata", &JsonValue::is_object, "an object"},
+    {"store", &JsonValue::is_bool, "true or false"},
+};
+
+void CheckWithoutEffect(ParameterFields& fields) {
+  for (const WithoutEffect& parameter : kWithoutEffect) {
+    const JsonValue* value = fields.Find(parameter.name);
+    if (value != nullptr && !(value->*parameter.is_right)()) {
+      fields.FailType(parameter.name, *value, parameter.allowed);
+    }
   }
 }
 
@@ -107,7 +136,7 @@ void ReadStreaming(ParameterFields& fields, RequestOptions& options) {
 
 }  // namespace
 
-RequestOptions ReadSharedOptions(ParameterFields& fields) {
+RequestOptions ReadCommonOptions(ParameterFields& fields) {
   RequestOptions options;
   if (const auto model = fields.String("model")) {
     options.model = *model;
@@ -116,14 +145,36 @@ RequestOptions ReadSharedOptions(ParameterFields& fields) {
   }
   options.sampling = ReadSampling(fields);
   ReadStop(fields, options.stop);
-  if (const auto n = fields.Integer("n")) options.num_choices = static_cast<int32_t>(*n);
-  if (const auto max_tokens = fields.Integer("max_tokens")) options.max_tokens = static_cast<int32_t>(*max_tokens);
   options.ignore_end_tokens = fields.Boolean("ignore_eos").value_or(false);
   if (const auto salt = fields.String("cache_salt")) options.cache_salt = *salt;
   ReadStreaming(fields, options);
-  options.form = ReadOutputForm(fields);
   RefuseUnsupported(fields);
+  CheckWithoutEffect(fields);
   return options;
+}
+
+RequestOptions ReadSharedOptions(ParameterFields& fields) {
+  RequestOptions options = ReadCommonOptions(fields);
+  if (const auto n = fields.Integer("n")) options.num_choices = static_cast<int32_t>(*n);
+  if (const auto max_tokens = fields.Integer("max_tokens")) options.max_tokens = static_cast<int32_t>(*max_tokens);
+  options.form = ReadOutputForm(fields);
+  return options;
+}
+
+std::string ReadEffort(JsonFields& fields, std::string_view name, JsonObject& template_arguments) {
+  constexpr std::array<std::string_view, 7> kEfforts = {"none", "minimal", "low", "medium", "high", "xhigh", "max"};
+  const auto effort = fields.String(name);
+  if (!effort) return {};
+  if (std::ranges::find(kEfforts, *effort) == kEfforts.end()) {
+    fields.FailValue(name, *fields.Find(name), fmt::format("\"{}\"", fmt::join(kEfforts, "\", \"")));
+    return {};
+  }
+  template_arguments["reasoning_effort"] = *effort;
+  // Models that can do both go by this variable of their templates; the others do not look at it.
+  if (*effort == "none" && !template_arguments.contains("enable_thinking")) {
+    template_arguments["enable_thinking"] = false;
+  }
+  return std::string(*effort);
 }
 
 }  // namespace lem::openai

@@ -34,6 +34,7 @@ constexpr ServeFlag kConfigFlags[] = {
     {"--model", "server.models"},
     {"--host", "server.host"},
     {"--port", "server.port"},
+    {"--alias", "server.aliases"},
     {"--ollama-port", "server.ollama_port"},
     {"--offline", "server.offline"},
     {"--api-keys", "server.api_keys"},
@@ -226,6 +227,7 @@ Status Serve(const ServeFlags& flags) {
     LEM_ASSIGN_OR_RETURN(audit, AuditLog::Open(config.server.audit_log));
   }
   server_options.audit = audit.get();
+  LEM_ASSIGN_OR_RETURN(server_options.aliases, ModelAliases::Parse(config.server.aliases));
   server_options.http.access = {config.server.allowed_hosts, config.server.allowed_origins};
   server_options.http.limits.max_body_bytes = static_cast<uint64_t>(config.server.max_body_bytes);
   server_options.ollama_port = static_cast<uint16_t>(config.server.ollama_port);
