@@ -236,9 +236,8 @@ bool Handle::Send(std::string text) {
     asio::post(io_thread_.context, [session = std::move(session)] { session->Abort(); });
     return false;
   }
-  asio::post(io_thread_.context, [session = std::move(session), text = std::move(text)]() mutable {
-    session->Queue(std::move(text));
-  });
+  asio::post(io_thread_.context,
+             [session = std::move(session), text = std::move(text)]() mutable { session->Queue(std::move(text)); });
   return true;
 }
 
@@ -246,9 +245,8 @@ void Handle::Close(CloseCode code, std::string reason) {
   const std::lock_guard lock(mutex_);
   std::shared_ptr<Session> session = session_.lock();
   if (session == nullptr) return;
-  asio::post(io_thread_.context, [session = std::move(session), code, reason = std::move(reason)] {
-    session->CloseSoon(code, reason);
-  });
+  asio::post(io_thread_.context,
+             [session = std::move(session), code, reason = std::move(reason)] { session->CloseSoon(code, reason); });
 }
 
 }  // namespace

@@ -101,7 +101,7 @@ enum class CacheMiss {
 struct Usage {
   int32_t prompt_tokens = 0;
   int32_t completion_tokens = 0;
-  int32_t cached_tokens = 0;     // of the prompt, taken from the prefix cache
+  int32_t cached_tokens = 0;  // of the prompt, taken from the prefix cache
   CacheMiss cache_miss = CacheMiss::kNone;
   int32_t guessed_tokens = 0;    // of the completion, computed before they were known to follow
   int32_t reasoning_tokens = 0;  // of the completion, where the model's reasoning can be told apart
