@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <tuple>
+#include <utility>
 
 namespace lem {
 namespace {
@@ -11,6 +12,8 @@ namespace {
 // overtake long ones, but not for ever.
 constexpr Seconds kSlack = 0.25;
 constexpr double kPromptSlack = 2;
+// Of the rows for prompts one in so many is for those of less urgent classes.
+constexpr int64_t kShareOfOthers = 16;
 // Weight of the newest time a sequence stayed.
 constexpr double kNewestResidence = 0.2;
 
@@ -219,10 +222,20 @@ Decision Scheduler::RowsFor(int32_t model, const ModelCapacity& capacity, Second
     const bool patient = prompts.front().first.rank > 0;
     chunk_left = std::min(tokens_left, ChunkLimit(model, num_answers, patient, now));
   }
+  // Whose first token comes with this step hardly waits for prompts that are less urgent; but these do not stand still.
+  int64_t left_for_others = 0;
+  if (!prompts.empty() && prompts.back().first.rank > prompts.front().first.rank) {
+    if (chunk_left > 1) left_for_others = std::max<int64_t>(1, chunk_left / kShareOfOthers);
+    chunk_left -= left_for_others;
+  }
+  int64_t rank = prompts.empty() ? 0 : prompts.front().first.rank;
   for (const auto& [urgency, r] : prompts) {
-    if (chunk_left <= 0 || outputs_left <= 0) break;
-    // Whose first token comes with this step does not wait for prompts that are less urgent.
-    if (urgency.rank > prompts.front().first.rank) break;
+    if (urgency.rank > rank) {
+      chunk_left = std::exchange(left_for_others, 0);
+      rank = std::numeric_limits<int64_t>::max();
+    }
+    if (outputs_left <= 0) break;
+    if (chunk_left <= 0) continue;
     int64_t chunk = std::min(r->demand.prompt_tokens - r->computed, chunk_left);
     if (r->demand.outputs_every_row) chunk = std::min(chunk, outputs_left);
     chunk_left -= add(*r, chunk);

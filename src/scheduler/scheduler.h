@@ -5,8 +5,9 @@
 // without an engine. The order among requests: interactive before batch before background, a class up for every
 // `ageing_s` of waiting, so that nobody starves; then the tenant who got least; then who is due first, which for those
 // without a target of their own is a matter of when they came and how long their prompts are. A step gives every
-// decoding sequence one token and adds chunks of prompts in that order, all of one class; while interactive answers
-// run, no more of them than keeps the time between two tokens within its limit. Models take turns. Not thread-safe.
+// decoding sequence one token and adds chunks of prompts in that order, hardly any of less urgent classes than the
+// first; while interactive answers run, no more of them than keeps the time between two tokens within its limit. Models
+// take turns. Not thread-safe.
 #pragma once
 
 #include <cstdint>

@@ -256,9 +256,10 @@ TEST(SchedulerTest, WhoComesDuringABackgroundPromptDoesNotWaitForIt) {
   EXPECT_EQ(step.rows[0].num_tokens, 64);
   scheduler.Enqueue(Demand(2, 40, 4));
   step = AdmitAndNext(scheduler, {room});
-  ASSERT_EQ(step.rows.size(), 1u) << "the other prompt would only hold it up";
+  ASSERT_EQ(step.rows.size(), 2u);
   EXPECT_EQ(step.rows[0].id, 2u);
   EXPECT_EQ(step.rows[0].num_tokens, 40);
+  EXPECT_EQ(step.rows[1].num_tokens, 16) << "more would only hold up the other one, and none would be unfair";
   Done(scheduler, step);
   scheduler.Remove(2, 1);
   EXPECT_EQ(AdmitAndNext(scheduler, {room}).rows.at(0).id, 1u);

@@ -26,7 +26,7 @@ class Server:
         self.process = subprocess.Popen([binary, "serve", *named, "--port", str(self.port),
                                          "--context-length", str(CONTEXT), *arguments], stdout=log, stderr=log)
 
-    def request(self, method, path, body=None, timeout=60, headers=()):
+    def request(self, method, path, body=None, timeout=300, headers=()):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         connection.request(method, path, json.dumps(body) if isinstance(body, dict) else body,
                            {"Content-Type": "application/json", **dict(headers)})
