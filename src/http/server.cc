@@ -250,4 +250,6 @@ size_t Server::num_connections() const {
   return impl_->context.num_connections;
 }
 
+const Router& Server::router() const { return impl_->context.router; }
+
 }  // namespace lem::http

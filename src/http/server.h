@@ -51,6 +51,7 @@ class Server {
   void Stop();
 
   size_t num_connections() const;
+  const Router& router() const;
 
  private:
   struct Impl;

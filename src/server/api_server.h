@@ -58,6 +58,7 @@ class ApiServer {
   void Drain(Clock::time_point deadline);
 
   const AnswerLoop& loop() const { return loop_; }
+  const http::Router& router() const { return server_->router(); }
 
  private:
   http::Router MakeRouter(uint16_t ollama_port);
