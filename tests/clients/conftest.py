@@ -28,9 +28,10 @@ def free_port():
 
 
 @contextlib.contextmanager
-def serving(folder, *options, environment=None):
+def serving(folder, *options, environment=None, url="http://127.0.0.1:{}", ask=urllib.request.urlopen):
     """The port of a server with the models, further options and environment variables; its output goes to a file in
-    `folder`."""
+    `folder`. `ask` opens its URLs.
+    """
     binary = os.environ.get("LEM_BIN")
     assert binary and os.access(binary, os.X_OK), f"LEM_BIN must name the built program, it is {binary!r}"
     models = os.environ.get("LEM_TEST_MODELS", "")
@@ -48,7 +49,7 @@ def serving(folder, *options, environment=None):
         while True:
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{number}/ready", timeout=10):
+                with ask(url.format(number) + "/ready", timeout=10):
                     break
             except (OSError, urllib.error.HTTPError):
                 time.sleep(0.05)
