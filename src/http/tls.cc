@@ -31,7 +31,7 @@ std::string LastError() {
 }
 
 // OpenSSL's own socket BIO writes without MSG_NOSIGNAL.
-int FdOf(BIO* bio) { return static_cast<int>(reinterpret_cast<intptr_t>(BIO_get_data(bio))); }
+int FdOf(BIO* bio) { return *static_cast<const int*>(BIO_get_data(bio)); }
 
 int SocketWrite(BIO* bio, const char* bytes, int size) {
   const ssize_t sent = ::send(FdOf(bio), bytes, static_cast<size_t>(size), MSG_NOSIGNAL);
@@ -148,7 +148,7 @@ Result<std::unique_ptr<TlsSession>> TlsSession::Make(std::shared_ptr<const TlsCo
   native->ssl = SSL_new(context->native().context);
   BIO* const bio = native->ssl == nullptr || SocketMethod() == nullptr ? nullptr : BIO_new(SocketMethod());
   if (bio == nullptr) return ResourceExhausted("no memory for a TLS connection");
-  BIO_set_data(bio, reinterpret_cast<void*>(static_cast<intptr_t>(socket_fd)));
+  BIO_set_data(bio, &native->fd);
   BIO_set_init(bio, 1);
   SSL_set_bio(native->ssl, bio, bio);
   SSL_set_accept_state(native->ssl);

@@ -17,12 +17,12 @@
 namespace lem::http {
 namespace {
 
-constexpr long kSecondsADay = 24 * 60 * 60;
+constexpr long kSecondsADay = 86'400;
 // The longest that browsers and Apple's systems take.
 constexpr long kValidS = 397 * kSecondsADay;
 constexpr long kRenewBeforeS = 30 * kSecondsADay;
 // Clocks of other machines go a little differently.
-constexpr long kBackdateS = 24 * 60 * 60;
+constexpr long kBackdateS = kSecondsADay;
 constexpr size_t kMaxPemBytes = 1 << 20;
 
 template <auto kFree>

@@ -19,7 +19,7 @@ from .conftest import MODEL, serving
 LEFT_OUT = r"^/api/(push|create|copy)$|/ws$"
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 # So that each answer is short.
-LARGEST = {"max_tokens": 2, "max_completion_tokens": 2, "num_predict": 2, "n": 2, "best_of": 2}
+LARGEST = {"max_tokens": 2, "max_output_tokens": 2, "max_completion_tokens": 2, "num_predict": 2, "n": 2, "best_of": 2}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def aimed(node):
         return [aimed(item) for item in node]
     if not isinstance(node, dict):
         return node
-    made = {key: aimed(value) for key, value in node.items() if key != "keep_alive"}
+    made = {key: aimed(value) for key, value in node.items() if key not in ("keep_alive", "background")}
     if "requestBody" in made:
         made.pop("parameters", None)
     properties = made.get("properties")
@@ -54,7 +54,7 @@ def aimed(node):
         for name, largest in LARGEST.items():
             if name in properties:
                 properties[name] = {"type": "integer", "minimum": 1, "maximum": largest}
-        needed = {"max_tokens", "num_predict", "options"} & set(properties)
+        needed = {"max_tokens", "max_output_tokens", "num_predict", "options"} & set(properties)
         made["required"] = sorted(needed | set(made.get("required", [])))
     if "model" in made and isinstance(made["model"], str):
         made["model"] = MODEL
