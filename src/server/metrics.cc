@@ -36,7 +36,7 @@ std::string_view LinesOf(std::string_view text, std::string_view name) {
   return text.substr(begin, end == std::string_view::npos ? end : end + 1 - begin);
 }
 
-std::string WithAliases(std::string text) {
+std::string WithAliases(const std::string& text) {
   std::string aliases;
   for (const auto& [name, alias] : kAliases) {
     std::string lines(LinesOf(text, name));
