@@ -53,7 +53,7 @@ uint16_t PortOf(const Authority& authority, std::string_view scheme) {
 bool AccessPolicy::HostAllowed(std::string_view host, std::string_view bound_host) const {
   const std::optional<Authority> authority = ParseAuthority(host);
   if (!authority) return false;
-  if (authority->is_loopback) return true;
+  if (authority->is_loopback || bound_host == kUnixSocketHost) return true;
   // A bound IPv6 address has no brackets.
   const std::string bound_text =
       bound_host.find(':') != std::string_view::npos ? fmt::format("[{}]", bound_host) : std::string(bound_host);

@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "http/message.h"
@@ -25,6 +26,9 @@ struct AccessDenial {
   std::string message;  // names the value and what to do
   int status = 403;
 };
+
+// As bound_host: a Unix socket. No page of a browser can reach it, so names of hosts say nothing there.
+inline constexpr std::string_view kUnixSocketHost = "unix";
 
 class AccessPolicy {
  public:

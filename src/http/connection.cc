@@ -33,15 +33,6 @@ bool IsPlainRequestId(std::string_view id) {
              std::string_view::npos;
 }
 
-std::string RemoteAddress(const Connection::Socket& socket) {
-  error_code error;
-  const auto endpoint = socket.remote_endpoint(error);
-  if (error) return "unknown";
-  const std::string address = endpoint.address().to_string();
-  return endpoint.address().is_v6() ? fmt::format("[{}]:{}", address, endpoint.port())
-                                    : fmt::format("{}:{}", address, endpoint.port());
-}
-
 // A request on its way to a worker thread.
 struct HandlerCall {
   const Route& route;
@@ -90,7 +81,7 @@ Connection::Connection(ServerContext& context, IoThread& io_thread, Socket socke
       socket_(std::move(socket)),
       bound_host_(std::move(bound_host)),
       admission_(admission),
-      remote_address_(RemoteAddress(socket_)),
+      remote_address_(socket_.RemoteAddress()),
       parser_(std::make_unique<RequestParser>(context.options.limits)),
       timer_(io_thread.context),
       idle_since_(Clock::now()) {}
@@ -135,7 +126,7 @@ void Connection::WatchRead() {
   if (closed_ || peer_eof_ || read_watched_) return;
   if (phase_ != Phase::kReading && phase_ != Phase::kLingering && in_.size() >= kMaxReadAhead) return;
   read_watched_ = true;
-  socket_.async_wait(Socket::wait_read, [self = shared_from_this()](error_code error) {
+  socket_.WaitToRead([self = shared_from_this()](error_code error) {
     self->read_watched_ = false;
     if (!error) self->Guarded(&Connection::OnReadable);
   });
@@ -143,7 +134,7 @@ void Connection::WatchRead() {
 
 void Connection::OnReadable() {
   error_code error;
-  const size_t num_read = socket_.read_some(asio::buffer(io_thread_.scratch), error);
+  const size_t num_read = socket_.ReadSome(asio::buffer(io_thread_.scratch), error);
   if (error == asio::error::would_block || error == asio::error::interrupted) return WatchRead();
   if (error == asio::error::eof) return OnPeerEof();
   if (error) return Abort();
@@ -343,8 +334,7 @@ void Connection::OpenWebSocket() {
   const std::shared_ptr<Connection> self = shared_from_this();
   closed_ = true;
   timer_.cancel();
-  error_code ignored;
-  (void)socket_.cancel(ignored);
+  socket_.CancelWaits();
   summary_.status = 101;
   ReportExchange(/*disconnected=*/false);
   io_thread_.connections.erase(self);
@@ -386,6 +376,7 @@ Connection::Clock::time_point Connection::Deadline() const {
   if (congested_since_ != TimePoint::max()) deadline = std::min(deadline, congested_since_ + timeouts.slow_reader);
   if (phase_ == Phase::kLingering) return std::min(deadline, linger_since_ + timeouts.linger);
   if (phase_ != Phase::kReading) return deadline;
+  if (!socket_.established()) return std::min(deadline, idle_since_ + timeouts.handshake);
   if (!parser_->started()) return std::min(deadline, idle_since_ + timeouts.idle);
   if (!parser_->header_done()) return std::min(deadline, started_at_ + timeouts.header);
   return std::min({deadline, last_read_ + timeouts.body_idle, body_since_ + timeouts.body_total});

@@ -1,4 +1,4 @@
-// Private to http/: one client's TCP connection. It lives on one I/O thread, which alone touches its state; only Wake
+// Private to http/: one client's connection. It lives on one I/O thread, which alone touches its state; only Wake
 // comes from other threads. Sockets are non-blocking and used by readiness (wait, then read or write what goes), so an
 // idle connection holds no buffers, and the end of the client is noticed also while nothing is being written.
 //
@@ -8,7 +8,6 @@
 
 #include <atomic>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <condition_variable>
@@ -27,6 +26,7 @@
 #include "http/options.h"
 #include "http/request_parser.h"
 #include "http/router.h"
+#include "http/socket.h"
 #include "http/worker_pool.h"
 
 namespace lem::http {
@@ -70,7 +70,6 @@ enum class Admission { kServe, kRefuse };
 
 class Connection final : public ExchangeSink, public std::enable_shared_from_this<Connection> {
  public:
-  using Socket = boost::asio::ip::tcp::socket;
   using Clock = std::chrono::steady_clock;
 
   // kRefuse: too many connections; each request is answered with 503. The context and the thread outlive it.

@@ -5,6 +5,7 @@
 #include <array>
 #include <boost/asio/buffer.hpp>
 #include <ctime>
+#include <span>
 #include <utility>
 
 #include "http/connection.h"
@@ -129,15 +130,16 @@ void Connection::Flush() {
   while (!out_.empty() && !write_watched_ && !closed_) {
     std::array<asio::const_buffer, kMaxBuffers> buffers;
     size_t skip = front_sent_;
-    for (size_t i = 0; i < std::min(kMaxBuffers, out_.size()); ++i) {
+    const size_t num_buffers = std::min(kMaxBuffers, out_.size());
+    for (size_t i = 0; i < num_buffers; ++i) {
       buffers[i] = asio::buffer(out_[i]) + skip;
       skip = 0;
     }
     error_code error;
-    size_t num_sent = socket_.write_some(buffers, error);
+    size_t num_sent = socket_.WriteSome(std::span(buffers).first(num_buffers), error);
     if (error == asio::error::would_block || error == asio::error::interrupted) {
       write_watched_ = true;
-      socket_.async_wait(Socket::wait_write, [self = shared_from_this()](error_code wait_error) {
+      socket_.WaitToWrite([self = shared_from_this()](error_code wait_error) {
         self->write_watched_ = false;
         if (!wait_error) self->Guarded(&Connection::OnWritable);
       });
@@ -184,8 +186,7 @@ void Connection::OnFlushed() {
 // unread bytes would reset the connection and could destroy an answer that the client has not read yet.
 void Connection::Linger() {
   if (peer_eof_ || (parser_->complete() && in_.empty())) return Close();
-  error_code ignored;
-  socket_.shutdown(Socket::shutdown_send, ignored);
+  socket_.EndWriting();
   phase_ = Phase::kLingering;
   linger_since_ = Clock::now();
   in_ = {};
@@ -194,8 +195,9 @@ void Connection::Linger() {
 void Connection::Close() {
   if (closed_) return;
   closed_ = true;
-  error_code ignored;
-  socket_.close(ignored);
+  // What is cut off must look cut off.
+  if (out_.empty() && !exchange_) socket_.EndTls();
+  socket_.Close();
   timer_.cancel();
   if (exchange_) {
     exchange_->Detach();

@@ -26,6 +26,7 @@ struct MessageLimits {
 struct Timeouts {
   using Duration = std::chrono::milliseconds;
   Duration idle = std::chrono::seconds(75);         // no request under way; proxies keep 60 s
+  Duration handshake = std::chrono::seconds(10);    // of TLS, whole
   Duration header = std::chrono::seconds(20);       // first byte to end of the header
   Duration body_idle = std::chrono::seconds(30);    // between two pieces of a body
   Duration body_total = std::chrono::seconds(300);  // whole body: 16 MiB at 55 KiB/s

@@ -1,8 +1,12 @@
 #include "http/server.h"
 
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <boost/asio/basic_socket_acceptor.hpp>
 #include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ip/v6_only.hpp>
 #include <boost/asio/post.hpp>
 #include <deque>
@@ -12,6 +16,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "http/connection.h"
+#include "http/listening_socket.h"
 #include "http/web_socket_session.h"
 
 namespace lem::http {
@@ -53,11 +58,16 @@ Status ListenStatus(const error_code& error, const std::string& host, uint16_t p
   return InvalidArgument("cannot listen on {}:{}: {}; give an address of this machine", host, port, error.message());
 }
 
+// For TCP and Unix sockets alike.
+using Acceptor = asio::basic_socket_acceptor<asio::generic::stream_protocol>;
+
 struct Listener {
   explicit Listener(asio::io_context& context) : acceptor(context), retry_timer(context) {}
-  tcp::acceptor acceptor;
+  Acceptor acceptor;
   asio::steady_timer retry_timer;
   std::string bound_host;
+  std::shared_ptr<const TlsContext> tls;      // shared with connections; null: none
+  std::optional<UnixSocketFile> unix_socket;  // removed with the listener
 };
 
 }  // namespace
@@ -68,8 +78,12 @@ struct Server::Impl {
     for (int i = 0; i < num_threads; ++i) io_threads.push_back(std::make_unique<IoThread>());
   }
 
+  // A listener over a descriptor, which it closes from then on.
+  Result<Listener*> Adopt(int fd, int family);
   void Accept(Listener& listener);
-  void OnAccept(Listener& listener, IoThread& io_thread, const error_code& error, tcp::socket socket);
+  void OnAccept(Listener& listener, IoThread& io_thread, const error_code& error, Socket::Native socket);
+  // The connection is counted already.
+  void Begin(Socket socket, const Listener& listener, IoThread& io_thread, Admission admission);
   // Runs `task` on every I/O thread and waits for it.
   template <typename Task>
   void OnEachIoThread(Task task);
@@ -91,7 +105,7 @@ Server::Server(ServerOptions options, Router router) {
 // NOLINTNEXTLINE(bugprone-exception-escape): threads end or there is no memory, and then there is nothing to be done
 Server::~Server() { Stop(); }
 
-Result<uint16_t> Server::Listen(const std::string& host, uint16_t port) {
+Result<uint16_t> Server::Listen(const std::string& host, uint16_t port, std::shared_ptr<const TlsContext> tls) {
   LEM_CHECK(!impl_->started) << "Listen after Start";
   asio::io_context& io = impl_->io_threads.front()->context;
   std::string name = host;
@@ -116,13 +130,13 @@ Result<uint16_t> Server::Listen(const std::string& host, uint16_t port) {
     error_code step;
     (void)listener.acceptor.open(endpoint.protocol(), step);
     if (step) return step;
-    (void)listener.acceptor.set_option(tcp::acceptor::reuse_address(true), step);
+    (void)listener.acceptor.set_option(Acceptor::reuse_address(true), step);
     if (step) return step;
     // "::" shall serve IPv4 clients too.
     if (endpoint.address().is_v6()) (void)listener.acceptor.set_option(asio::ip::v6_only(false), step);
     (void)listener.acceptor.bind(endpoint, step);
     if (step) return step;
-    (void)listener.acceptor.listen(tcp::acceptor::max_listen_connections, step);
+    (void)listener.acceptor.listen(Acceptor::max_listen_connections, step);
     return step;
   };
   if (const error_code failed = try_listen()) {
@@ -130,9 +144,26 @@ Result<uint16_t> Server::Listen(const std::string& host, uint16_t port) {
     return ListenStatus(failed, host, port);
   }
   listener.bound_host = endpoint.address().to_string();
-  const tcp::endpoint bound = listener.acceptor.local_endpoint(error);
-  if (error) return Internal("cannot read the port of {}: {}", host, error.message());
-  return bound.port();
+  listener.tls = std::move(tls);
+  return PortOf(listener.acceptor.native_handle());
+}
+
+Status Server::ListenOnUnixSocket(const std::filesystem::path& path) {
+  LEM_CHECK(!impl_->started) << "Listen after Start";
+  LEM_ASSIGN_OR_RETURN(UnixSocketFile file, UnixSocketFile::Listen(path));
+  LEM_ASSIGN_OR_RETURN(Listener* const listener, impl_->Adopt(file.ReleaseDescriptor(), AF_UNIX));
+  listener->bound_host = kUnixSocketHost;
+  listener->unix_socket = std::move(file);
+  return OkStatus();
+}
+
+Result<std::string> Server::ListenOnDescriptor(int fd, std::shared_ptr<const TlsContext> tls) {
+  LEM_CHECK(!impl_->started) << "Listen after Start";
+  LEM_ASSIGN_OR_RETURN(const ListeningSocket socket, DescribeListeningSocket(fd));
+  LEM_ASSIGN_OR_RETURN(Listener* const listener, impl_->Adopt(fd, socket.family));
+  listener->bound_host = socket.family == AF_UNIX ? std::string(kUnixSocketHost) : socket.host;
+  if (socket.family != AF_UNIX) listener->tls = std::move(tls);
+  return socket.name;
 }
 
 Status Server::Start() {
@@ -149,15 +180,25 @@ Status Server::Start() {
   return OkStatus();
 }
 
+Result<Listener*> Server::Impl::Adopt(int fd, int family) {
+  Listener& listener = listeners.emplace_back(io_threads.front()->context);
+  error_code error;
+  (void)listener.acceptor.assign(asio::generic::stream_protocol(family, 0), fd, error);
+  if (!error) return &listener;
+  ::close(fd);
+  listeners.pop_back();
+  return Internal("cannot wait for connections on descriptor {}: {}", fd, error.message());
+}
+
 void Server::Impl::Accept(Listener& listener) {
   IoThread& io_thread = *io_threads[next_io_thread++ % io_threads.size()];
   listener.acceptor.async_accept(io_thread.context,
-                                 [this, &listener, &io_thread](const error_code& error, tcp::socket socket) {
+                                 [this, &listener, &io_thread](const error_code& error, Socket::Native socket) {
                                    OnAccept(listener, io_thread, error, std::move(socket));
                                  });
 }
 
-void Server::Impl::OnAccept(Listener& listener, IoThread& io_thread, const error_code& error, tcp::socket socket) {
+void Server::Impl::OnAccept(Listener& listener, IoThread& io_thread, const error_code& error, Socket::Native socket) {
   if (!listener.acceptor.is_open()) return;
   if (error) {
     LogWarning("cannot accept a connection: {}", error.message());
@@ -180,14 +221,23 @@ void Server::Impl::OnAccept(Listener& listener, IoThread& io_thread, const error
     (void)socket.set_option(tcp::no_delay(true), ignored);
     (void)socket.set_option(asio::socket_base::keep_alive(true),
                             ignored);  // finds clients that vanished without a word
-    auto connection =
-        std::make_shared<Connection>(context, io_thread, std::move(socket), listener.bound_host, admission);
-    asio::post(io_thread.context, [&io_thread, connection = std::move(connection)] {
-      io_thread.connections.insert(connection);
-      connection->Start();
-    });
+    Begin(Socket(std::move(socket)), listener, io_thread, admission);
   }
   Accept(listener);
+}
+
+void Server::Impl::Begin(Socket socket, const Listener& listener, IoThread& io_thread, Admission admission) {
+  if (listener.tls != nullptr) {
+    if (const Status begun = socket.StartTls(listener.tls); !begun.ok()) {
+      LogWarning("cannot take a connection: {}", begun.message());
+      return context.ConnectionClosed();
+    }
+  }
+  auto connection = std::make_shared<Connection>(context, io_thread, std::move(socket), listener.bound_host, admission);
+  asio::post(io_thread.context, [&io_thread, connection = std::move(connection)] {
+    io_thread.connections.insert(connection);
+    connection->Start();
+  });
 }
 
 template <typename Task>
@@ -223,6 +273,7 @@ void Server::Drain(std::chrono::steady_clock::time_point deadline) {
     for (Listener& listener : impl_->listeners) {
       error_code ignored;
       (void)listener.acceptor.close(ignored);
+      listener.unix_socket.reset();
       listener.retry_timer.cancel();
     }
   });
@@ -245,9 +296,21 @@ void Server::Drain(std::chrono::steady_clock::time_point deadline) {
 
 void Server::Stop() { Drain(std::chrono::steady_clock::now()); }
 
+bool Server::Responds(std::chrono::milliseconds patience) const {
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  for (const auto& io_thread : impl_->io_threads) {
+    const auto done = std::make_shared<std::promise<void>>();  // shared with a thread that may come too late
+    asio::post(io_thread->context, [done] { done->set_value(); });
+    if (done->get_future().wait_until(deadline) != std::future_status::ready) return false;
+  }
+  return true;
+}
+
 size_t Server::num_connections() const {
   const std::lock_guard lock(impl_->context.mutex);
   return impl_->context.num_connections;
 }
+
+const Router& Server::router() const { return impl_->context.router; }
 
 }  // namespace lem::http

@@ -10,7 +10,7 @@
 //   });
 //   Server server(options, std::move(router));                    // options.h: limits, times, access, error shape
 //   LEM_ASSIGN_OR_RETURN(uint16_t port, server.Listen("127.0.0.1", 5366));
-//   LEM_TRY(server.Start());
+//   LEM_TRY(server.Start());                                       // also Unix sockets, and TLS: tls.h
 //   TerminationSignals(...).Wait();                                // signals.h
 //   server.Drain(deadline);
 //
@@ -21,12 +21,14 @@
 
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
 
 #include "base/status.h"
 #include "http/options.h"
 #include "http/router.h"
+#include "http/tls.h"
 
 namespace lem::http {
 
@@ -38,8 +40,18 @@ class Server {
 
   // Binds and listens; connections wait in the kernel until Start. `host` is an address or a name, with or without [];
   // port 0 takes a free one. Returns the port. May be called several times. REQUIRES: not started.
-  // Errors: AlreadyExists (port in use), PermissionDenied, InvalidArgument (no such host or address here).
-  Result<uint16_t> Listen(const std::string& host, uint16_t port);
+  // With `tls` clients must speak it. Errors: AlreadyExists (port in use), PermissionDenied, InvalidArgument (no such
+  // host or address here).
+  Result<uint16_t> Listen(const std::string& host, uint16_t port, std::shared_ptr<const TlsContext> tls = nullptr);
+
+  // The same on a Unix socket, which only this user may connect to; any Host is served there. A socket that nobody
+  // listens on any more is replaced; the file is removed at the end. Errors: AlreadyExists, InvalidArgument (path too
+  // long), PermissionDenied.
+  Status ListenOnUnixSocket(const std::filesystem::path& path);
+
+  // The same on a socket that already listens and becomes the server's own, as service managers hand over. Returns
+  // where that is: "127.0.0.1:5366" or a path. Errors: InvalidArgument (not a listening stream socket).
+  Result<std::string> ListenOnDescriptor(int fd, std::shared_ptr<const TlsContext> tls = nullptr);
 
   // Starts the threads. REQUIRES: called once, after Listen.
   Status Start();
@@ -50,7 +62,11 @@ class Server {
   // Drain with no time to wait.
   void Stop();
 
+  // True if every I/O thread comes to new work within `patience`. From any thread while the server is started.
+  bool Responds(std::chrono::milliseconds patience) const;
+
   size_t num_connections() const;
+  const Router& router() const;
 
  private:
   struct Impl;

@@ -1,6 +1,8 @@
 #include "http/web_socket_session.h"
 
+#include <array>
 #include <boost/asio/buffer.hpp>
+#include <boost/asio/compose.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/empty_body.hpp>
@@ -10,6 +12,7 @@
 #include <deque>
 #include <exception>
 #include <mutex>
+#include <span>
 #include <utility>
 
 #include "base/log.h"
@@ -40,6 +43,87 @@ bool ListHas(std::string_view list, std::string_view wanted) {
   }
   return false;
 }
+
+// A socket as Beast wants it.
+class SocketStream {
+ public:
+  using executor_type = Socket::executor_type;
+
+  explicit SocketStream(Socket socket) : socket_(std::move(socket)) {}
+  executor_type get_executor() { return socket_.get_executor(); }
+  void EndWriting() { socket_.EndWriting(); }
+  void Close() { socket_.Close(); }
+
+  template <typename Buffers, typename Handler>
+  auto async_read_some(const Buffers& buffers, Handler&& handler) {
+    const asio::mutable_buffer into = *asio::buffer_sequence_begin(buffers);
+    const auto read = [this, into](error_code& error) { return socket_.ReadSome(into, error); };
+    const auto wait = [this](auto&& next) { socket_.WaitToRead(std::forward<decltype(next)>(next)); };
+    return asio::async_compose<Handler, void(error_code, size_t)>(Transfer(read, wait), handler, socket_);
+  }
+
+  template <typename Buffers, typename Handler>
+  auto async_write_some(const Buffers& buffers, Handler&& handler) {
+    std::array<asio::const_buffer, kMaxBuffers> from;
+    size_t num_buffers = 0;
+    for (auto it = asio::buffer_sequence_begin(buffers);
+         it != asio::buffer_sequence_end(buffers) && num_buffers < kMaxBuffers; ++it) {
+      from[num_buffers++] = *it;
+    }
+    const auto write = [this, from, num_buffers](error_code& error) {
+      return socket_.WriteSome(std::span(from).first(num_buffers), error);
+    };
+    const auto wait = [this](auto&& next) { socket_.WaitToWrite(std::forward<decltype(next)>(next)); };
+    return asio::async_compose<Handler, void(error_code, size_t)>(Transfer(write, wait), handler, socket_);
+  }
+
+ private:
+  static constexpr size_t kMaxBuffers = 8;  // a frame is its head and its payload
+
+  // Tries, waits while it would block, and never completes inside of the call that began it.
+  template <typename Try, typename Wait>
+  class Transfer {
+   public:
+    Transfer(Try try_once, Wait wait) : try_(std::move(try_once)), wait_(std::move(wait)) {}
+
+    template <typename Self>
+    void operator()(Self& self, error_code error = {}) {
+      if (!error && !is_done_) {
+        num_bytes_ = try_(result_);
+        if (result_ == asio::error::would_block || result_ == asio::error::interrupted) {
+          is_posted_ = true;
+          const Wait wait = wait_;
+          return wait(std::move(self));
+        }
+        is_done_ = true;
+        if (!is_posted_) {
+          is_posted_ = true;
+          const auto executor = self.get_executor();
+          return asio::post(executor, std::move(self));
+        }
+      }
+      self.complete(error ? error : result_, num_bytes_);
+    }
+
+   private:
+    Try try_;
+    Wait wait_;
+    bool is_done_ = false, is_posted_ = false;
+    error_code result_;
+    size_t num_bytes_ = 0;
+  };
+
+  Socket socket_;
+};
+
+// What Beast does with a stream when both sides have said goodbye, and when its time is up.
+template <typename Handler>
+void async_teardown(beast::role_type /*role*/, SocketStream& stream, Handler&& handler) {
+  stream.EndWriting();
+  asio::post(stream.get_executor(),
+             [handler = std::forward<Handler>(handler)]() mutable { std::move(handler)(error_code()); });
+}
+void beast_close_socket(SocketStream& stream) { stream.Close(); }
 
 class Session;
 
@@ -79,7 +163,7 @@ class Handle final : public WebSocket {
 
 class Session final : public WebSocketSession {
  public:
-  Session(ServerContext& context, IoThread& io_thread, asio::ip::tcp::socket socket)
+  Session(ServerContext& context, IoThread& io_thread, Socket socket)
       : context_(context), io_thread_(io_thread), stream_(std::move(socket)) {}
 
   void Begin(const WebSocketHandler& handler, Request request, Headers response_fields) {
@@ -206,8 +290,7 @@ class Session final : public WebSocketSession {
   void End() {
     if (std::exchange(ended_, true)) return;
     handle_->Detach();
-    error_code ignored;
-    (void)beast::get_lowest_layer(stream_).close(ignored);
+    stream_.next_layer().Close();
     if (listener_) listener_->OnClosed();
     io_thread_.web_sockets.erase(shared_from_this());
     context_.ConnectionClosed();
@@ -215,7 +298,7 @@ class Session final : public WebSocketSession {
 
   ServerContext& context_;
   IoThread& io_thread_;
-  websocket::stream<asio::ip::tcp::socket> stream_;
+  websocket::stream<SocketStream> stream_;
   WebSocketHandler handler_;
   Request request_;
   std::shared_ptr<Handle> handle_;               // shared with the listener
@@ -268,8 +351,8 @@ std::optional<HandshakeError> CheckHandshake(const Request& request) {
   return std::nullopt;
 }
 
-void WebSocketSession::Open(ServerContext& context, IoThread& io_thread, asio::ip::tcp::socket socket,
-                            const WebSocketHandler& handler, Request request, Headers response_fields) {
+void WebSocketSession::Open(ServerContext& context, IoThread& io_thread, Socket socket, const WebSocketHandler& handler,
+                            Request request, Headers response_fields) {
   auto session = std::make_shared<Session>(context, io_thread, std::move(socket));
   io_thread.web_sockets.insert(session);
   session->Begin(handler, std::move(request), std::move(response_fields));

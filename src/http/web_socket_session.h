@@ -3,12 +3,12 @@
 #pragma once
 
 #include <atomic>
-#include <boost/asio/ip/tcp.hpp>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "http/message.h"
+#include "http/socket.h"
 #include "http/web_socket.h"
 
 namespace lem::http {
@@ -27,8 +27,8 @@ class WebSocketSession : public std::enable_shared_from_this<WebSocketSession> {
  public:
   // Takes the socket over and answers the handshake. The session keeps itself alive until the socket is closed; it
   // counts as a connection of the context until then. REQUIRES: on the I/O thread; CheckHandshake(request) is nullopt.
-  static void Open(ServerContext& context, IoThread& io_thread, boost::asio::ip::tcp::socket socket,
-                   const WebSocketHandler& handler, Request request, Headers response_fields);
+  static void Open(ServerContext& context, IoThread& io_thread, Socket socket, const WebSocketHandler& handler,
+                   Request request, Headers response_fields);
 
   virtual ~WebSocketSession() = default;
   // On the I/O thread.

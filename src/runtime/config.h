@@ -25,6 +25,10 @@ struct Config {
     std::vector<std::string> aliases;  // "NAME=MODEL"; also those of the table [aliases]
     int64_t max_connections = 1024;
     int64_t ollama_port = 0;
+    std::string unix_socket = "none";
+    std::string tls_certificate = "none";
+    std::string tls_key = "none";
+    bool tls_generate = false;
     bool offline = false;
     std::string api_keys = "none";
     std::string audit_log = "none";

@@ -261,7 +261,9 @@ Result<std::string> MakeKey() {
 }
 
 std::optional<Scope> ScopeOf(std::string_view pattern) {
-  if (pattern == "/health" || pattern == "/ready" || pattern == "/") return std::nullopt;
+  for (const char* open : {"/", "/health", "/ready", "/openapi.json", "/docs"}) {
+    if (pattern == open) return std::nullopt;
+  }
   if (pattern == "/metrics" || pattern.starts_with("/lem/")) return Scope::kAdmin;
   for (const char* managed : {"/api/pull", "/api/delete", "/api/copy", "/api/create", "/api/push", "/api/blobs"}) {
     if (pattern.starts_with(managed)) return Scope::kModels;

@@ -116,6 +116,7 @@ TEST(ApiKeysTest, ScopesAndEnds) {
   EXPECT_EQ(Status(admin, "/api/delete"), 0);
   EXPECT_EQ(Status(admin, "/metrics"), 0);
   EXPECT_FALSE(ScopeOf("/health").has_value());
+  EXPECT_FALSE(ScopeOf("/openapi.json").has_value());
   ApiKeys ended = KeysOf("expires = '2020-01-01'");
   EXPECT_EQ(Status(ended), 401);
 }

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "http/uri.h"
+#include "server/api_reference.h"
 #include "server/error_mapping.h"
 #include "server/plan_json.h"
 
@@ -77,6 +78,7 @@ http::Router ApiServer::MakeRouter(uint16_t ollama_port) {
   anthropic_.AddRoutes(router);
   ollama_.AddRoutes(router);
   tokens_.AddRoutes(router);
+  AddReferenceRoutes(router);
   const http::RouteOptions quick{.run_on = http::RunOn::kIoThread};
   router.Add("GET", "/health", [this](const Request&) { return HandleHealth(); }, quick);
   router.Add("GET", "/lem/v1/devices", [this](const Request&) { return HandleDevices(); });

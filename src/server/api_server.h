@@ -50,14 +50,23 @@ class ApiServer {
   explicit ApiServer(InferenceService& service, ApiServerOptions options = {});
 
   // As http::Server.
-  Result<uint16_t> Listen(const std::string& host, uint16_t port) { return server_->Listen(host, port); }
+  Result<uint16_t> Listen(const std::string& host, uint16_t port,
+                          std::shared_ptr<const http::TlsContext> tls = nullptr) {
+    return server_->Listen(host, port, std::move(tls));
+  }
+  Status ListenOnUnixSocket(const std::filesystem::path& path) { return server_->ListenOnUnixSocket(path); }
+  Result<std::string> ListenOnDescriptor(int fd, std::shared_ptr<const http::TlsContext> tls = nullptr) {
+    return server_->ListenOnDescriptor(fd, std::move(tls));
+  }
   Status Start() { return server_->Start(); }
+  bool Responds(std::chrono::milliseconds patience) const { return server_->Responds(patience); }
 
   // Takes no new requests, waits for those under way until `deadline`, and then ends them with an error event. The
   // service is drained, too.
   void Drain(Clock::time_point deadline);
 
   const AnswerLoop& loop() const { return loop_; }
+  const http::Router& router() const { return server_->router(); }
 
  private:
   http::Router MakeRouter(uint16_t ollama_port);

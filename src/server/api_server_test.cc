@@ -51,6 +51,21 @@ TEST_F(ApiServerTest, UserTextNeverBecomesAControlToken) {
   EXPECT_EQ(std::ranges::count(prompt, 259), 1);
 }
 
+TEST_F(ApiServerTest, TellsItsLoadToWhoAsks) {
+  const auto ask = [this](std::string_view form) {
+    const http::RawResponse response =
+        RawClient(port_).Request(Post(kChat, ChatBody(), fmt::format("endpoint-load-metrics-format: {}\r\n", form)));
+    EXPECT_EQ(response.status, 200);
+    return std::string(response.headers.Get("endpoint-load-metrics"));
+  };
+  EXPECT_THAT(ask("TEXT"), testing::StartsWith("TEXT named_metrics.kv_cache_usage_perc="));
+  EXPECT_THAT(ask("text"), HasSubstr(", named_metrics.num_requests_waiting="));
+  const std::string json = ask("JSON");
+  ASSERT_THAT(json, testing::StartsWith("JSON {"));
+  EXPECT_TRUE(Parsed(json.substr(5)).at("named_metrics").as_object().contains("max_token_capacity"));
+  EXPECT_EQ(ask("BIN"), "");
+}
+
 TEST_F(ApiServerTest, PassesOptionsToTheEngine) {
   AskJson(kChat, ChatBody(R"("temperature":0.25,"max_completion_tokens":3,"seed":7,"n":2,"ignore_eos":true,
                              "logit_bias":{"65":-5},"logprobs":true,"top_logprobs":2)"));

@@ -3,6 +3,8 @@
 #include <random>
 #include <utility>
 
+#include "server/load_report.h"
+
 namespace lem {
 
 GenerationContext HandlerContext::ForRequest(const http::Request& request) const {
@@ -14,7 +16,9 @@ GenerationContext HandlerContext::ForRequest(const http::Request& request) const
 void HandlerContext::Answer(AnswerSetup setup, std::unique_ptr<AnswerSink> sink, const ErrorDialect& dialect,
                             const http::Request& request) const {
   ServedAnswer::Start(loop, std::move(setup), std::move(sink), dialect, metrics,
-                      {request.request_id, request.received_at, request.principal, request.remote_address}, on_answer);
+                      {request.request_id, request.received_at, request.principal, request.remote_address,
+                       LoadReport(request, service)},
+                      on_answer);
 }
 
 int64_t NowUnixSeconds() {

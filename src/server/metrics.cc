@@ -1,11 +1,52 @@
 #include "server/metrics.h"
 
 #include <algorithm>
+#include <utility>
+
+#include "server/load_report.h"
 
 namespace lem {
 namespace {
 
 double Seconds(std::chrono::nanoseconds time) { return std::chrono::duration<double>(time).count(); }
+
+// vLLM's names, by which gateways choose among servers, of what has our names above. The same lines, so the same
+// numbers.
+constexpr std::pair<std::string_view, std::string_view> kAliases[] = {
+    {"lem_generations_running", "vllm:num_requests_running"},
+    {"lem_generations_waiting", "vllm:num_requests_waiting"},
+    {"lem_generations_interrupted_total", "vllm:num_preemptions_total"},
+    {"lem_kv_cache_usage_ratio", "vllm:kv_cache_usage_perc"},
+    {"lem_kv_cache_usage_ratio", "vllm:gpu_cache_usage_perc"},
+    {"lem_prompt_tokens_total", "vllm:prompt_tokens_total"},
+    {"lem_generated_tokens_total", "vllm:generation_tokens_total"},
+    {"lem_prompt_tokens_total", "vllm:prefix_cache_queries_total"},
+    {"lem_cached_prompt_tokens_total", "vllm:prefix_cache_hits_total"},
+    {"lem_time_to_first_token_seconds", "vllm:time_to_first_token_seconds"},
+    {"lem_inter_token_latency_seconds", "vllm:inter_token_latency_seconds"},
+    {"lem_inter_token_latency_seconds", "vllm:time_per_output_token_seconds"},
+    {"lem_answer_duration_seconds", "vllm:e2e_request_latency_seconds"},
+};
+
+// The lines of one metric in a text of many: from "# HELP name " to the next metric.
+std::string_view LinesOf(std::string_view text, std::string_view name) {
+  const size_t begin = text.find("# HELP " + std::string(name) + ' ');
+  if (begin == std::string_view::npos) return {};
+  const size_t end = text.find("\n# HELP ", begin);
+  return text.substr(begin, end == std::string_view::npos ? end : end + 1 - begin);
+}
+
+std::string WithAliases(const std::string& text) {
+  std::string aliases;
+  for (const auto& [name, alias] : kAliases) {
+    std::string lines(LinesOf(text, name));
+    for (size_t at = 0; (at = lines.find(name, at)) != std::string::npos; at += alias.size()) {
+      lines.replace(at, name.size(), alias);
+    }
+    aliases += lines;
+  }
+  return text + aliases;
+}
 
 }  // namespace
 
@@ -52,6 +93,7 @@ std::string Metrics::Text(const ServiceStats& stats, size_t num_connections) {
   gauge("lem_kv_blocks_used", "KV cache blocks in use", stats.kv_blocks_used);
   gauge("lem_kv_blocks_cached", "KV cache blocks that hold known prompts and are in nobody's use",
         stats.kv_blocks_cached);
+  gauge("lem_kv_cache_usage_ratio", "Used KV cache blocks of those there are", KvCacheUsage(stats));
   counter("lem_cached_prompt_tokens_total", "Prompt tokens of finished generations that were not computed again",
           stats.cached_tokens_total);
   counter("lem_guessed_tokens_total",
@@ -84,7 +126,7 @@ std::string Metrics::Text(const ServiceStats& stats, size_t num_connections) {
         registry_.AddCounter("lem_energy_joules_total", "Energy of finished generations", {{"source", source}});
     metric.Increment(std::max(0.0, joules - metric.value()));
   }
-  return registry_.Text();
+  return WithAliases(registry_.Text());
 }
 
 }  // namespace lem

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+#include <sstream>
+
 namespace lem {
 namespace {
 
@@ -50,6 +53,44 @@ TEST(MetricsTest, CarriesOverWhatTheServiceCounts) {
   const std::string text = metrics.Text(stats, 0);
   EXPECT_THAT(text, HasSubstr("lem_generated_tokens_total 20\n"));
   EXPECT_THAT(text, HasSubstr("lem_kv_blocks_used 0\n"));
+}
+
+// Value by name and labels.
+std::map<std::string, std::string> ValuesOf(const std::string& text) {
+  std::map<std::string, std::string> values;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with('#')) continue;
+    const size_t space = line.rfind(' ');
+    EXPECT_TRUE(values.emplace(line.substr(0, space), line.substr(space + 1)).second) << line;
+  }
+  return values;
+}
+
+TEST(MetricsTest, NamesThatGatewaysKnowHaveTheSameNumbers) {
+  Metrics metrics;
+  metrics.ObserveFirstToken(std::chrono::milliseconds(1500));
+  metrics.ObserveTokenGap(std::chrono::milliseconds(3));
+  ServiceStats stats;
+  stats.running = 3;
+  stats.waiting = 7;
+  stats.prompt_tokens_total = 100;
+  stats.cached_tokens_total = 40;
+  stats.generated_tokens_total = 17;
+  stats.kv_blocks_total = 8;
+  stats.kv_blocks_used = 2;
+  metrics.Text(stats, 0);
+  const auto values = ValuesOf(metrics.Text(stats, 0));
+  EXPECT_EQ(values.at("vllm:num_requests_running"), "3");
+  EXPECT_EQ(values.at("vllm:num_requests_waiting"), "7");
+  EXPECT_EQ(values.at("vllm:kv_cache_usage_perc"), "0.25");
+  EXPECT_EQ(values.at("vllm:gpu_cache_usage_perc"), "0.25");
+  EXPECT_EQ(values.at("vllm:prompt_tokens_total"), "100");
+  EXPECT_EQ(values.at("vllm:prefix_cache_hits_total"), "40");
+  EXPECT_EQ(values.at("vllm:generation_tokens_total"), "17");
+  EXPECT_EQ(values.at("vllm:time_to_first_token_seconds_bucket{le=\"2\"}"), "1");
+  EXPECT_EQ(values.at("vllm:inter_token_latency_seconds_count"), "1");
+  EXPECT_EQ(values.at("vllm:e2e_request_latency_seconds_count"), "0");
 }
 
 }  // namespace

@@ -89,7 +89,7 @@ void ServedAnswer::Begin() {
   });
   if (is_stream_) {
     http::Headers headers;
-    AddPlanHeader(headers);
+    AddOwnHeaders(headers);
     sink_->BeginStream(std::move(headers), writer_->framing());
   }
   Put(writer_->Begin());
@@ -181,7 +181,8 @@ void ServedAnswer::AddEnergy(const Usage& usage) {
       num_with_energy_++ == 0 || usage_.energy_source == usage.energy_source ? usage.energy_source : "unavailable";
 }
 
-void ServedAnswer::AddPlanHeader(http::Headers& headers) const {
+void ServedAnswer::AddOwnHeaders(http::Headers& headers) const {
+  if (!origin_.load.empty()) headers.Add("endpoint-load-metrics", origin_.load);
   if (!plan_header_.empty()) headers.Add("x-lem-plan", plan_header_);
 }
 
@@ -278,7 +279,7 @@ void ServedAnswer::EndChoice(int32_t idx, FinishReason reason) {
     sink_->EndStream();
   } else {
     http::Headers headers;
-    AddPlanHeader(headers);
+    AddOwnHeaders(headers);
     sink_->SendBody(std::move(last.front().data), std::move(headers));
   }
   End();

@@ -59,6 +59,7 @@ struct AnswerOrigin {
   std::string request_id;
   Clock::time_point received_at;
   std::string principal, remote_address;
+  std::string load;  // of the server, for a header (LoadReport); may be empty
 };
 
 // Told of each answer when it is over. Called on the answer loop's thread; must be quick.
@@ -114,7 +115,7 @@ class ServedAnswer final : public AnswerLoop::Task, public std::enable_shared_fr
   void Report(std::string_view outcome) const;
   void AddTimes(const Usage& usage);
   void AddEnergy(const Usage& usage);
-  void AddPlanHeader(http::Headers& headers) const;
+  void AddOwnHeaders(http::Headers& headers) const;
   void Fail(const Status& status);
   // Cancels what still runs and lets the loop forget this answer.
   void End();

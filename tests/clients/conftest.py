@@ -28,8 +28,10 @@ def free_port():
 
 
 @contextlib.contextmanager
-def serving(folder, *options):
-    """The port of a server with the models and further options; its output goes to a file in `folder`."""
+def serving(folder, *options, environment=None, url="http://127.0.0.1:{}", ask=urllib.request.urlopen):
+    """The port of a server with the models, further options and environment variables; its output goes to a file in
+    `folder`. `ask` opens its URLs.
+    """
     binary = os.environ.get("LEM_BIN")
     assert binary and os.access(binary, os.X_OK), f"LEM_BIN must name the built program, it is {binary!r}"
     models = os.environ.get("LEM_TEST_MODELS", "")
@@ -37,15 +39,17 @@ def serving(folder, *options):
         pytest.skip(f"no {MODEL}.gguf in LEM_TEST_MODELS ('{models}')")
     number = free_port()
     log = pathlib.Path(folder) / "log"
-    arguments = [binary, "serve", "--model", models, "--port", str(number), "--context-length", str(CONTEXT), *options]
+    if "--context-length" not in options:
+        options = ("--context-length", str(CONTEXT), *options)
+    arguments = [binary, "serve", "--model", models, "--port", str(number), *options]
     with open(log, "wb") as output:
-        process = subprocess.Popen(arguments, stdout=output, stderr=output)
+        process = subprocess.Popen(arguments, stdout=output, stderr=output, env={**os.environ, **(environment or {})})
     try:
         deadline = time.monotonic() + 120
         while True:
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{number}/ready", timeout=10):
+                with ask(url.format(number) + "/ready", timeout=10):
                     break
             except (OSError, urllib.error.HTTPError):
                 time.sleep(0.05)

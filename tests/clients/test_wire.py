@@ -126,6 +126,10 @@ def test_health_ready_metrics(port):
     assert float(metrics["lem_generated_tokens_total"]) > 0
     assert float(metrics["lem_time_to_first_token_seconds_count"]) > 0
     assert float(metrics["lem_kv_blocks"]) > 0 == float(metrics["lem_generations_waiting"])
+    for own, alias in (("lem_generated_tokens_total", "vllm:generation_tokens_total"),
+                       ("lem_generations_waiting", "vllm:num_requests_waiting"),
+                       ("lem_time_to_first_token_seconds_count", "vllm:time_to_first_token_seconds_count")):
+        assert metrics[own] == metrics[alias]
 
 
 def test_client_that_resets_frees_its_blocks(port):

@@ -1,4 +1,5 @@
 // lem serve: the HTTP server over one or more models of this machine.
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,11 +10,12 @@
 #include <thread>
 
 #include "apps/lem/commands.h"
+#include "apps/lem/listening.h"
 #include "apps/lem/model_argument.h"
+#include "apps/lem/service_manager.h"
 #include "apps/lem/terminal.h"
 #include "base/file.h"
 #include "http/signals.h"
-#include "http/uri.h"
 #include "runtime/config.h"
 #include "runtime/local_service.h"
 #include "server/api_server.h"
@@ -36,6 +38,10 @@ constexpr ServeFlag kConfigFlags[] = {
     {"--port", "server.port"},
     {"--alias", "server.aliases"},
     {"--ollama-port", "server.ollama_port"},
+    {"--unix", "server.unix_socket"},
+    {"--tls-cert", "server.tls_certificate"},
+    {"--tls-key", "server.tls_key"},
+    {"--tls-generate", "server.tls_generate"},
     {"--offline", "server.offline"},
     {"--api-keys", "server.api_keys"},
     {"--audit-log", "server.audit_log"},
@@ -137,23 +143,6 @@ Result<std::vector<ModelSource>> FindModels(ModelStore& store, const std::vector
   return models;
 }
 
-// Without keys anyone who reaches the port may use it.
-Status CheckHost(const std::string& host, bool allow_remote) {
-  const bool bare_v6 = host.find(':') != std::string::npos && !host.starts_with('[');
-  const auto authority = http::ParseAuthority(bare_v6 ? fmt::format("[{}]", host) : host);
-  if (!authority) return InvalidArgument("{} is no host name or address to listen on", host);
-  if (authority->is_loopback || allow_remote) return OkStatus();
-  return InvalidArgument(
-      "listening on {} would let every machine that can reach it use the models; ask for keys (lem key add, "
-      "--api-keys), add --allow-remote if that is meant, or listen on 127.0.0.1",
-      host);
-}
-
-std::string UrlOf(const std::string& host, uint16_t port) {
-  const bool is_v6 = host.find(':') != std::string::npos && !host.starts_with('[');
-  return fmt::format(fmt::runtime(is_v6 ? "http://[{}]:{}" : "http://{}:{}"), host, port);
-}
-
 // Says when the models are ready. If none of them can be loaded the server is of no use: it is ended as a signal would
 // end it.
 class LoadWatch {
@@ -197,7 +186,9 @@ Status Serve(const ServeFlags& flags) {
   const http::TerminationSignals signals;
   LEM_ASSIGN_OR_RETURN(const Config config, ReadConfig(flags));
   SetLogLevel(config.log.level);
-  LEM_TRY(CheckHost(config.server.host, flags.allow_remote || config.server.api_keys != kNoFile));
+  const std::vector<int> handed_over = TakeListeningDescriptors();
+  const Listening listening(config.server, handed_over);
+  LEM_TRY(listening.Check(flags.allow_remote || config.server.api_keys != kNoFile));
   LEM_ASSIGN_OR_RETURN(const std::unique_ptr<ModelStore> store, ModelStore::Open());
   LocalServiceOptions service_options;
   LEM_ASSIGN_OR_RETURN(service_options.models, FindModels(*store, config.server.models, config.server.offline));
@@ -236,18 +227,16 @@ Status Serve(const ServeFlags& flags) {
   // The port first: a port in use is said at once, and early clients are told that models are loading.
   LocalService service(std::move(service_options));
   ApiServer server(service, std::move(server_options));
-  LEM_ASSIGN_OR_RETURN(const uint16_t port,
-                       server.Listen(config.server.host, static_cast<uint16_t>(config.server.port)));
-  if (config.server.ollama_port != 0) {
-    LEM_TRY(server.Listen(config.server.host, static_cast<uint16_t>(config.server.ollama_port)).status());
-  }
+  LEM_ASSIGN_OR_RETURN(const std::vector<std::string> places, listening.Start(server));
   LEM_TRY(server.Start());
-  const std::string url = UrlOf(config.server.host, port);
-  PrintLine(stdout, fmt::format("Listening on {} (OpenAI base URL: {}/v1)", url, url));
+  PrintLine(stdout, fmt::format("Listening on {}", fmt::join(places, ", ")));
   std::fflush(stdout);
+  const Watchdog watchdog([&server](std::chrono::milliseconds patience) { return server.Responds(patience); });
+  NotifyServiceManager("READY=1");
 
   LoadWatch load_watch(service);
   signals.Wait();
+  NotifyServiceManager("STOPPING=1");
   if (!load_watch.failed())
     LogInfo("ending: requests under way have {} s; a second signal ends at once", kDrainTime.count());
   std::atomic<bool> drained{false};
