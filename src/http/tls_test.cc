@@ -174,7 +174,9 @@ TEST_F(TlsTest, ServesWhoTrustsTheCertificate) {
 TEST_F(TlsTest, MovesLargeBodiesBothWays) {
   StartServer();
   TlsClient client(port_, files_.certificate);
-  client.Send(Post("/size", std::string(9'000'000, ' ')));
+  std::string body;
+  body.resize(9'000'000, ' ');
+  client.Send(Post("/size", body));
   EXPECT_THAT(client.ReadThrough("\r\n\r\n"), StartsWith("HTTP/1.1 200 "));
   EXPECT_EQ(client.ReadBytes(7), "9000000");
   client.Send(Get("/large"));

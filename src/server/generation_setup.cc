@@ -191,9 +191,9 @@ ParseResult<std::vector<TokenId>> EncodePrompt(const ModelInfo& model, ChatReque
 ParseResult<ModelInfo> FindReadyModel(InferenceService& service, const std::string& id, Clock::time_point deadline) {
   Result<ModelInfo> model = service.FindModel(id);
   if (!model.ok()) return Refuse(model.status(), "model", "model_not_found");
-  // What was unloaded comes back when it is asked for, also a model that was there from the start.
-  const bool may_load = model->state == ModelState::kUnloaded || model->on_demand;
-  if (may_load && model->state != ModelState::kReady) {
+  // What was unloaded comes back when it is asked for, also a model that was there from the start; and what is there
+  // does not go before it is used.
+  if (model->on_demand || model->state == ModelState::kUnloaded || model->state == ModelState::kReady) {
     const Status loaded = service.EnsureLoaded(id, deadline);
     if (!loaded.ok()) return Refuse(loaded, "model", "model_failed");
     model = service.FindModel(id);

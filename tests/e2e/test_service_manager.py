@@ -1,11 +1,17 @@
 """lem serve under a service manager: a socket that is handed over, and what it says about itself."""
 
 import os
+import pathlib
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
+
+import pytest
+
+UNITS = pathlib.Path(__file__).resolve().parents[2] / "packaging" / "systemd"
 
 # As a service manager does it: the socket is descriptor 3 of the process that LISTEN_PID names.
 HAND_OVER = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_PID'] = str(os.getpid()); " \
@@ -37,3 +43,13 @@ def test_socket_activation_ready_watchdog_and_stopping(lem_binary, home, smollm2
             process.kill()
             process.wait()
         assert f"Listening on 127.0.0.1:{port}" in (home / "log").read_text()
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
+def test_units_are_valid(lem_binary, tmp_path):
+    for name in ("lemonade.service", "lemonade.socket"):
+        (tmp_path / name).write_text((UNITS / name).read_text().replace("/usr/local/bin/lem", lem_binary))
+    result = subprocess.run(["systemd-analyze", "verify", "--man=no", str(tmp_path / "lemonade.service"),
+                             str(tmp_path / "lemonade.socket")], capture_output=True, text=True, check=False)
+    complaints = [line for line in result.stderr.splitlines() if "lemonade" in line]
+    assert complaints == []
