@@ -94,6 +94,7 @@ Result<std::vector<ModelSource>> ModelsInFolder(const std::filesystem::path& fol
 Result<std::vector<ModelSource>> StoredModels(ModelStore& store) {
   LEM_ASSIGN_OR_RETURN(const std::vector<StoredModel> stored, store.List());
   std::vector<ModelSource> models;
+  models.reserve(stored.size());
   for (const StoredModel& model : stored) {
     if (store.StateOf(model) != FileState::kIntact) {
       const Result<ModelRef> checked = store.Resolve(model.name);

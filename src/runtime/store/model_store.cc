@@ -41,6 +41,7 @@ Result<ModelRef> ResolvePath(const fs::path& path) {
   if (files.empty()) return NotFound("the folder {} holds no .gguf file", path.string());
   if (files.size() > 1) {
     std::vector<std::string> names;
+    names.reserve(files.size());
     for (const fs::path& file : files) names.push_back(file.filename().string());
     return InvalidArgument("the folder {} holds {} .gguf files; name one of: {}", path.string(), files.size(),
                            fmt::join(names, ", "));
