@@ -12,8 +12,6 @@ namespace {
 // overtake long ones, but not for ever.
 constexpr Seconds kSlack = 0.25;
 constexpr double kPromptSlack = 2;
-// Of the rows for prompts one in so many is for those of less urgent classes.
-constexpr int64_t kShareOfOthers = 16;
 // Weight of the newest time a sequence stayed.
 constexpr double kNewestResidence = 0.2;
 
@@ -146,7 +144,7 @@ Admission Scheduler::Admit(std::vector<ModelCapacity> capacity, Seconds now) {
   std::ranges::sort(sorted);
   std::erase_if(waiting_, [&](const Waiting& w) {
     if (!std::ranges::binary_search(sorted, w.demand.id)) return false;
-    running_.push_back({.demand = w.demand, .due = w.due, .admitted = now});
+    running_.push_back({.demand = w.demand, .due = w.due, .admitted = now, .last_rows = now});
     return true;
   });
   return admission;
@@ -189,8 +187,8 @@ int64_t Scheduler::ChunkLimit(int32_t model, int64_t num_answers, bool patient, 
 
 Decision Scheduler::RowsFor(int32_t model, const ModelCapacity& capacity, Seconds now) {
   Decision decision{.model = model};
-  std::vector<std::pair<Urgency, const Running*>> answers, prompts;
-  for (const Running& r : running_) {
+  std::vector<std::pair<Urgency, Running*>> answers, prompts;
+  for (Running& r : running_) {
     if (r.demand.model != model) continue;
     (r.decoding() ? answers : prompts).emplace_back(UrgencyOf(r.demand, r.due, now), &r);
   }
@@ -222,13 +220,15 @@ Decision Scheduler::RowsFor(int32_t model, const ModelCapacity& capacity, Second
     const bool patient = prompts.front().first.rank > 0;
     chunk_left = std::min(tokens_left, ChunkLimit(model, num_answers, patient, now));
   }
-  // Whose first token comes with this step hardly waits for prompts that are less urgent; but these do not stand still.
-  int64_t left_for_others = 0;
-  if (!prompts.empty() && prompts.back().first.rank > prompts.front().first.rank) {
-    if (chunk_left > 1) left_for_others = std::max<int64_t>(1, chunk_left / kShareOfOthers);
-    chunk_left -= left_for_others;
-  }
+  // Whose first token comes with this step does not wait for prompts that are less urgent, which may cost much for few
+  // rows where contexts are long; but these do not stand still for ever.
   int64_t rank = prompts.empty() ? 0 : prompts.front().first.rank;
+  const bool have_others = !prompts.empty() && prompts.back().first.rank > rank;
+  const bool others_move = std::ranges::any_of(prompts, [&](const auto& entry) {
+    return entry.first.rank > rank && now - entry.second->last_rows <= options_.patience_s;
+  });
+  int64_t left_for_others = have_others && !others_move ? chunk_left / 2 : 0;
+  chunk_left -= left_for_others;
   for (const auto& [urgency, r] : prompts) {
     if (urgency.rank > rank) {
       chunk_left = std::exchange(left_for_others, 0);
@@ -238,7 +238,9 @@ Decision Scheduler::RowsFor(int32_t model, const ModelCapacity& capacity, Second
     if (chunk_left <= 0) continue;
     int64_t chunk = std::min(r->demand.prompt_tokens - r->computed, chunk_left);
     if (r->demand.outputs_every_row) chunk = std::min(chunk, outputs_left);
-    chunk_left -= add(*r, chunk);
+    const int64_t added = add(*r, chunk);
+    if (added > 0) r->last_rows = now;
+    chunk_left -= added;
   }
   if (short_of_blocks && options_.policy == AdmissionPolicy::kMaximise && answers.size() + prompts.size() > 1) {
     decision.rows.clear();

@@ -5,9 +5,9 @@
 // without an engine. The order among requests: interactive before batch before background, a class up for every
 // `ageing_s` of waiting, so that nobody starves; then the tenant who got least; then who is due first, which for those
 // without a target of their own is a matter of when they came and how long their prompts are. A step gives every
-// decoding sequence one token and adds chunks of prompts in that order, hardly any of less urgent classes than the
-// first; while interactive answers run, no more of them than keeps the time between two tokens within its limit. Models
-// take turns. Not thread-safe.
+// decoding sequence one token and adds chunks of prompts in that order, as a rule all of one class; while interactive
+// answers run, no more of them than keeps the time between two tokens within its limit. Models take turns. Not
+// thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -44,6 +44,9 @@ struct SchedulerOptions {
   // Steps of prompts that nobody waits for take about so long, if rows are slow: whoever comes meanwhile is not to wait
   // for them. But not fewer rows than these, since rows are dearer the fewer they are.
   Seconds patient_step_s = 0.05;
+  // Prompts of less urgent classes are in no step with more urgent ones unless all of them have stood still for so
+  // long.
+  Seconds patience_s = 1;
   int64_t min_patient_rows = 64;
 };
 
@@ -151,7 +154,8 @@ class Scheduler {
     SequenceDemand demand;
     Seconds due = 0;
     Seconds admitted = 0;
-    int64_t computed = 0;  // tokens whose KV exists
+    Seconds last_rows = 0;  // when rows of its prompt were last in a step
+    int64_t computed = 0;   // tokens whose KV exists
     bool decoding() const { return computed >= demand.prompt_tokens; }
   };
 

@@ -256,10 +256,13 @@ TEST(SchedulerTest, WhoComesDuringABackgroundPromptDoesNotWaitForIt) {
   EXPECT_EQ(step.rows[0].num_tokens, 64);
   scheduler.Enqueue(Demand(2, 40, 4));
   step = AdmitAndNext(scheduler, {room});
-  ASSERT_EQ(step.rows.size(), 2u);
+  ASSERT_EQ(step.rows.size(), 1u) << "the other prompt would only hold it up";
   EXPECT_EQ(step.rows[0].id, 2u);
   EXPECT_EQ(step.rows[0].num_tokens, 40);
-  EXPECT_EQ(step.rows[1].num_tokens, 16) << "more would only hold up the other one, and none would be unfair";
+  step = scheduler.Next({room}, 2);
+  ASSERT_EQ(step.rows.size(), 2u) << "it has stood still for longer than a second";
+  EXPECT_EQ(step.rows[1].num_tokens, 128);
+  EXPECT_EQ(scheduler.Next({room}, 2.5).rows.size(), 1u);
   Done(scheduler, step);
   scheduler.Remove(2, 1);
   EXPECT_EQ(AdmitAndNext(scheduler, {room}).rows.at(0).id, 1u);
