@@ -97,6 +97,8 @@ class InferenceService {
   virtual ~InferenceService() = default;
 
   virtual std::vector<ModelInfo> Models() const = 0;
+  // Looks for models that have come or gone since; may read the disk.
+  virtual void RefreshModels() {}
   // Empty id = the only or first model. NotFound names the ids there are.
   virtual Result<ModelInfo> FindModel(const std::string& id) const = 0;
   // True when every model asked for at start is kReady.

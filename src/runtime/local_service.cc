@@ -571,6 +571,7 @@ LocalService::LocalService(LocalServiceOptions options) : impl_(std::make_unique
 LocalService::~LocalService() = default;
 Status LocalService::WaitUntilLoaded() { return impl_->models().WaitForStart(); }
 std::vector<ModelInfo> LocalService::Models() const { return impl_->models().Infos(); }
+void LocalService::RefreshModels() { impl_->models().Refresh(); }
 Result<ModelInfo> LocalService::FindModel(const std::string& id) const { return impl_->models().Find(id); }
 bool LocalService::Ready() const { return impl_->models().AllReady(); }
 Status LocalService::EnsureLoaded(const std::string& id, Clock::time_point deadline) {

@@ -48,6 +48,7 @@ class LocalService : public InferenceService {
   Status WaitUntilLoaded();
 
   std::vector<ModelInfo> Models() const override;
+  void RefreshModels() override;
   Result<ModelInfo> FindModel(const std::string& id) const override;
   bool Ready() const override;
   Status EnsureLoaded(const std::string& id, Clock::time_point deadline) override;

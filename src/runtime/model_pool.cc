@@ -106,23 +106,22 @@ void ModelPool::AddSlot(const ModelSource& source) {
   slots_.push_back(std::move(slot));
 }
 
-void ModelPool::Refresh(bool thorough) {
+void ModelPool::Refresh() {
   if (!options_.list_models) return;
   const std::lock_guard list_lock(list_mutex_);
-  const auto sources = options_.list_models(thorough);
+  const auto sources = options_.list_models();
   if (!sources) return;
   const std::lock_guard lock(mutex_);
-  const auto is_of = [](const ModelSource& source) {
-    return [&](const auto& slot) { return slot->source.id == source.id && slot->source.path == source.path; };
-  };
+  const auto is_same = [](const ModelSource& a, const ModelSource& b) { return a.id == b.id && a.path == b.path; };
   for (const auto& slot : slots_) {
-    const bool is_there = std::ranges::any_of(*sources, [&](const ModelSource& source) { return is_of(source)(slot); });
+    const bool is_there =
+        std::ranges::any_of(*sources, [&](const ModelSource& source) { return is_same(source, slot->source); });
     if (slot->is_gone == is_there) LogInfo("model {} is {}", slot->source.id, is_there ? "there again" : "gone");
     slot->is_gone = !is_there;
     if (!is_there) slot->unload_asked = true;
   }
   for (ModelSource source : *sources) {
-    if (std::ranges::any_of(slots_, is_of(source))) continue;
+    if (std::ranges::any_of(slots_, [&](const auto& slot) { return is_same(source, slot->source); })) continue;
     source.at_start = false;
     AddSlot(source);
     LogInfo("model {} is there now", source.id);
@@ -138,7 +137,7 @@ Result<ModelPool::Slot*> ModelPool::FindSlot(const std::string& id, std::unique_
   };
   if (Slot* const slot = find()) return slot;
   lock.unlock();
-  Refresh(/*thorough=*/true);
+  Refresh();
   lock.lock();
   if (Slot* const slot = find()) return slot;
   std::vector<std::string> ids;
@@ -228,8 +227,7 @@ Status ModelPool::WaitForStart() {
   return OkStatus();
 }
 
-std::vector<ModelInfo> ModelPool::Infos() {
-  Refresh(/*thorough=*/false);
+std::vector<ModelInfo> ModelPool::Infos() const {
   const std::lock_guard lock(mutex_);
   std::vector<ModelInfo> infos;
   infos.reserve(slots_.size());

@@ -32,9 +32,9 @@ struct ModelSource {
   bool at_start = true;  // loaded at once and kept; else when it is asked for, and let go when it has been idle
 };
 
-// The models that there are, as far as it can tell without being `thorough`: nullopt if nothing has changed since it
-// was asked last, or it cannot tell. Called from any thread, one at a time.
-using ListModels = std::function<std::optional<std::vector<ModelSource>>(bool thorough)>;
+// The models that there are; nullopt if nothing has changed since it was asked last, or it cannot tell. Called from any
+// thread, one at a time.
+using ListModels = std::function<std::optional<std::vector<ModelSource>>()>;
 
 struct ModelPoolOptions {
   std::vector<ModelSource> models;
@@ -99,7 +99,9 @@ class ModelPool {
   // Blocks until what was to be loaded at the start is, or failed. Errors: of the first that failed, naming it.
   Status WaitForStart();
 
-  std::vector<ModelInfo> Infos();
+  // Looks for models that have come or gone. May take as long as listing them does.
+  void Refresh();
+  std::vector<ModelInfo> Infos() const;
   Result<ModelInfo> Find(const std::string& id);
   // Of models at the start.
   bool AllReady() const;
@@ -149,7 +151,6 @@ class ModelPool {
   };
 
   void AddSlot(const ModelSource& source);
-  void Refresh(bool thorough);
   // Looks again if it does not know the model. `lock` is of mutex_.
   Result<Slot*> FindSlot(const std::string& id, std::unique_lock<std::mutex>& lock);
   std::vector<Slot*> Slots() const;

@@ -52,7 +52,7 @@ TEST_F(ModelPoolTest, ModelsComeAndGo) {
   options.models.clear();
   std::mutex mutex;
   std::vector<ModelSource> there;
-  options.list_models = [&](bool) {
+  options.list_models = [&] {
     const std::lock_guard lock(mutex);
     return std::optional(there);
   };
@@ -66,6 +66,7 @@ TEST_F(ModelPoolTest, ModelsComeAndGo) {
   EXPECT_TRUE(pool.Infos().empty());
   EXPECT_EQ(pool.Find("").status().code(), StatusCode::kNotFound);
   set({{"a", path_}, {"b", path_}});
+  pool.Refresh();
   EXPECT_EQ(pool.Infos().size(), 2u);
   set({{"a", path_}, {"b", path_}, {"c", path_}});
   ASSERT_TRUE(pool.EnsureLoaded("c", Soon()).ok()) << "found though nobody has listed them again";
@@ -73,6 +74,7 @@ TEST_F(ModelPoolTest, ModelsComeAndGo) {
     const Result<ModelPool::Lease> lease = pool.Use("c");
     ASSERT_TRUE(lease.ok());
     set({{"b", path_}});
+    pool.Refresh();
     EXPECT_EQ(pool.Infos().size(), 1u);
     EXPECT_EQ(pool.Use("c").status().code(), StatusCode::kNotFound);
     EXPECT_EQ(lease->id(), "c") << "who uses it goes on";

@@ -61,6 +61,7 @@ http::Response AnthropicHandlers::HandleCountTokens(const http::Request& request
 
 http::Response AnthropicHandlers::HandleModels() const {
   std::vector<ModelSummary> summaries;
+  context_.service.RefreshModels();
   for (const ModelInfo& model : context_.service.Models()) summaries.push_back(Summarise(model));
   return http::Response::Json(200, anthropic::WriteModelList(summaries));
 }

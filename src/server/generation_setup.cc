@@ -194,9 +194,11 @@ ParseResult<ModelInfo> FindReadyModel(InferenceService& service, const std::stri
   // What was unloaded comes back when it is asked for, also a model that was there from the start; and what is there
   // does not go before it is used.
   if (model->on_demand || model->state == ModelState::kUnloaded || model->state == ModelState::kReady) {
-    const Status loaded = service.EnsureLoaded(id, deadline);
+    const std::string own_id = model->id;  // not an alias, which would be looked up again
+    const Status loaded = service.EnsureLoaded(own_id, deadline);
     if (!loaded.ok()) return Refuse(loaded, "model", "model_failed");
-    model = service.FindModel(id);
+    model = service.FindModel(own_id);
+    if (!model.ok()) return Refuse(model.status(), "model", "model_not_found");
   }
   if (model->state == ModelState::kLoading) {
     return Refuse(Unavailable("model '{}' is still loading; try again soon", model->id), "model", "model_loading");

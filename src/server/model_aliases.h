@@ -45,6 +45,7 @@ class AliasedService final : public InferenceService {
   }
 
   std::vector<ModelInfo> Models() const override { return service_.Models(); }
+  void RefreshModels() override { service_.RefreshModels(); }
   bool Ready() const override { return service_.Ready(); }
   Result<std::unique_ptr<Generation>> Submit(GenerateRequest request) override {
     return service_.Submit(std::move(request));

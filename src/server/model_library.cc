@@ -23,6 +23,7 @@ std::string IdentityOf(const ModelInfo& info) {
 }  // namespace
 
 std::vector<ModelLibrary::Entry> ModelLibrary::List() const {
+  service_.RefreshModels();
   std::vector<Entry> entries;
   for (ModelInfo& info : service_.Models()) {
     Entry entry{info.id, info.size_bytes, info.created_unix_s, IdentityOf(info), std::nullopt};

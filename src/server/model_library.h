@@ -16,7 +16,7 @@ namespace lem {
 class ModelLibrary {
  public:
   // Without a store there are only the models that are served.
-  explicit ModelLibrary(const InferenceService& service, ModelStore* store) : service_(service), store_(store) {}
+  explicit ModelLibrary(InferenceService& service, ModelStore* store) : service_(service), store_(store) {}
 
   struct Entry {
     std::string id;
@@ -35,7 +35,7 @@ class ModelLibrary {
   ModelStore* store() const { return store_; }
 
  private:
-  const InferenceService& service_;
+  InferenceService& service_;
   ModelStore* const store_;
 };
 

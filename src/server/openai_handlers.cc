@@ -117,6 +117,7 @@ void OpenAiHandlers::HandleRerank(const http::Request& request, const http::Resp
 
 http::Response OpenAiHandlers::HandleModels(const http::Request& request) const {
   if (AnthropicHandlers::IsClient(request)) return anthropic_.HandleModels();
+  context_.service.RefreshModels();
   std::vector<ModelSummary> summaries;
   for (const ModelInfo& model : context_.service.Models()) summaries.push_back(Summarise(model));
   return http::Response::Json(200, openai::WriteModelList(summaries));

@@ -111,9 +111,9 @@ Result<std::vector<ModelSource>> StoredModels(ModelStore& store) {
 
 // What is pulled and removed while the server runs, by whichever process.
 ListModels WatchStore(ModelStore& store) {
-  return [&store, seen = int64_t{-1}](bool thorough) mutable -> std::optional<std::vector<ModelSource>> {
+  return [&store, seen = int64_t{-1}]() mutable -> std::optional<std::vector<ModelSource>> {
     const int64_t stamp = store.ChangeStamp();
-    if (!thorough && stamp == seen) return std::nullopt;
+    if (stamp == seen) return std::nullopt;
     Result<std::vector<ModelSource>> models = StoredModels(store);
     if (!models.ok()) return std::nullopt;
     seen = stamp;
